@@ -1,0 +1,66 @@
+//! Every bound and why it is that number; relations between bounds are checked at compile time.
+
+/// Bytes of a datagram that are looked at. Covers every MTU without XDP fragments (3,498) and keeps the scan loop at
+/// 128 steps of 32 bytes, which the verifier accepts at once.
+pub const MAX_SCAN: usize = 4096;
+/// Bytes of one step of the scan.
+pub const SCAN_BLOCK: usize = 32;
+/// Steps of the scan; a line start also costs one, so a message of very many short lines ends before `MAX_SCAN`.
+pub const MAX_SCAN_STEPS: usize = 256;
+/// Longest Call-ID that is hashed, in bytes. The longest of 1,013 collected messages has 141; RFC 3261 sets no bound.
+pub const MAX_CALL_ID: usize = 1024;
+
+/// Backends of one node. A backend id has 16 bits in a dialog's state word; 1,024 keeps the per-CPU counters small.
+pub const MAX_BACKENDS: u32 = 1024;
+/// Services of one node.
+pub const MAX_SERVICES: u32 = 64;
+/// Listening addresses of one service.
+pub const MAX_LISTENERS: u32 = 8;
+/// Zones a service may name, in order.
+pub const MAX_TIERS: u32 = 8;
+/// Zones of one node.
+pub const MAX_ZONES: u32 = 64;
+/// Services that one backend may serve: a reply is looked up in each of them, so this bounds the cost of a reply.
+pub const MAX_SERVICES_PER_BACKEND: usize = 4;
+/// Slots of a Maglev table: a prime near 2^16, so that the share of the smallest backend of 1,000 is still 65 slots.
+pub const RING_SLOTS: u32 = 65_537;
+/// Longest name of a backend, zone or service, in bytes of ASCII.
+pub const NAME_LEN: usize = 32;
+/// Interfaces the program may be attached to.
+pub const MAX_INTERFACES: u32 = 64;
+
+/// Dialogs remembered by default; DIALOGS is preallocated to this.
+pub const MAX_DIALOGS: u32 = 1 << 20;
+/// Slots of one expiry queue; a power of two. 10,000 CPS put 2 entries a call into the short queue for 32 s: 640,000.
+pub const EXPIRY_SLOTS: u32 = 1 << 20;
+/// Queue entries looked at after each entry put in: two, so a queue always shrinks faster than it grows.
+pub const EXPIRY_VISITS: u32 = 2;
+/// Attempts at a compare-and-swap of a state word before the change is given up; a dialog is rarely on two CPUs.
+pub const STATE_ATTEMPTS: u32 = 4;
+
+/// Slots of the cache of next hops towards clients, per CPU; a power of two.
+pub const NEXT_HOP_SLOTS: u32 = 4096;
+/// Error numbers counted one by one in WRITE_ERRORS; larger ones share the last slot.
+pub const MAX_ERRNO: u32 = 160;
+
+/// 64*T1 (RFC 3261 17.1.1.2): how long a transaction may still see retransmissions, in seconds.
+pub const LIFETIME_ENDED_SECONDS: u32 = 32;
+/// How long an INVITE may ring, in seconds (timer C is at least 3 minutes, RFC 3261 16.6 step 11).
+pub const LIFETIME_UNANSWERED_SECONDS: u32 = 180;
+/// An answered call that is silent is forgotten after this, in seconds.
+pub const LIFETIME_ANSWERED_SECONDS: u32 = 12 * 3600;
+/// A subscription that is silent, in seconds (a common Expires of RFC 6665).
+pub const LIFETIME_SUBSCRIBED_SECONDS: u32 = 3600;
+/// A dead dialog is deleted no earlier than this, in seconds: no CPU may still hold a pointer to it by then.
+pub const BURIAL_SECONDS: u32 = 2;
+/// Longest lifetime that the 16 bits of [`crate::map::dialog::State::seen`] can tell from "just seen", in seconds, at
+/// the shortest tick of 0.8 s, with a tenth to spare.
+pub const MAX_LIFETIME_SECONDS: u32 = 47_000;
+
+const _: () = assert!(MAX_SCAN_STEPS * SCAN_BLOCK >= MAX_SCAN);
+const _: () = assert!(MAX_BACKENDS <= 1 << 16);
+const _: () = assert!(MAX_SERVICES * MAX_TIERS <= 512);
+const _: () = assert!(EXPIRY_SLOTS.is_power_of_two() && NEXT_HOP_SLOTS.is_power_of_two());
+const _: () = assert!(EXPIRY_SLOTS >= 2 * 10_000 * LIFETIME_ENDED_SECONDS);
+const _: () = assert!(LIFETIME_ANSWERED_SECONDS < MAX_LIFETIME_SECONDS);
+const _: () = assert!(MAX_LIFETIME_SECONDS < 65_536 / 10 * 8);

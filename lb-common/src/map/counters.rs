@@ -1,0 +1,52 @@
+//! VERDICTS, BACKEND_COUNTERS and SERVICE_COUNTERS: per-CPU counters, summed by the reader.
+
+use core::mem::size_of;
+
+/// Value of VERDICTS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of whole frames.
+    pub bytes: u64,
+}
+
+const _: () = assert!(size_of::<Counter>() == 16);
+
+/// Value of BACKEND_COUNTERS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackendCounter {
+    /// Packets sent to the backend.
+    pub packets: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+    /// Packets that came from the backend and were sent on (`nat` only).
+    pub reply_packets: u64,
+    /// Bytes of those frames.
+    pub reply_bytes: u64,
+    /// Calls opened on the backend: INVITEs that were pinned or would have been.
+    pub calls: u64,
+    /// Other requests outside a dialog.
+    pub transactions: u64,
+}
+
+const _: () = assert!(size_of::<BackendCounter>() == 48);
+
+/// Number of slots for methods in a [`ServiceCounter`].
+pub const METHODS: usize = 16;
+
+/// Value of SERVICE_COUNTERS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceCounter {
+    /// Packets from callers.
+    pub packets: u64,
+    /// Bytes of those frames.
+    pub bytes: u64,
+    /// Requests by [`crate::sip::Method`]; slot 0 counts responses.
+    pub methods: [u64; METHODS],
+}
+
+const _: () = assert!(size_of::<ServiceCounter>() == 16 + 16 * 8);

@@ -1,0 +1,202 @@
+//! DIALOGS: what is remembered of a call.
+
+use core::mem::{align_of, size_of};
+
+/// Key of DIALOGS. The service belongs to it: a proxy behind us keeps the Call-ID when it sends a call on to another of
+/// our services.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DialogKey {
+    /// Keyed hash of the Call-ID.
+    pub call_key: u64,
+    /// Service id.
+    pub service: u32,
+    /// Always 0.
+    pub _pad: u32,
+}
+
+const _: () = assert!(size_of::<DialogKey>() == 16);
+
+impl DialogKey {
+    /// The key of a call of a service.
+    #[inline(always)]
+    pub const fn new(call_key: u64, service: u16) -> DialogKey {
+        DialogKey { call_key, service: service as u32, _pad: 0 }
+    }
+}
+
+/// Where a dialog stands. In a [`State`] it is a plain number, so that any bytes are a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// An INVITE without a final answer.
+    Unanswered = 1,
+    /// An accepted INVITE.
+    Answered = 2,
+    /// A CANCEL was seen, the final answer was not.
+    Cancelled = 3,
+    /// Refused, or ended by BYE; retransmissions still follow the pin.
+    Ended = 4,
+    /// A request outside a dialog, REGISTER and OPTIONS for instance.
+    Transaction = 5,
+    /// A subscription.
+    Subscribed = 6,
+    /// Its lifetime is over. Steers nothing; deleted when no CPU can hold a pointer to it any more.
+    Dead = 7,
+    /// Claimed by the one who deletes it.
+    Buried = 8,
+}
+
+impl Phase {
+    /// All phases.
+    pub const ALL: [Phase; 8] = [
+        Phase::Unanswered,
+        Phase::Answered,
+        Phase::Cancelled,
+        Phase::Ended,
+        Phase::Transaction,
+        Phase::Subscribed,
+        Phase::Dead,
+        Phase::Buried,
+    ];
+
+    /// The name in CLI and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Unanswered => "unanswered",
+            Phase::Answered => "answered",
+            Phase::Cancelled => "cancelled",
+            Phase::Ended => "ended",
+            Phase::Transaction => "transaction",
+            Phase::Subscribed => "subscribed",
+            Phase::Dead => "dead",
+            Phase::Buried => "buried",
+        }
+    }
+
+    /// The phase of a number in a [`State`].
+    pub fn from_number(number: u8) -> Option<Phase> {
+        Phase::ALL.into_iter().find(|p| *p as u8 == number)
+    }
+}
+
+/// The state word: everything that decides. It is changed only by compare-and-swap of all 8 bytes, generation
+/// included, because a pointer to a value outlives its key: the memory may belong to another dialog by now.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Backend id: the pin.
+    pub backend: u16,
+    /// A [`Phase`].
+    pub phase: u8,
+    /// The service's listener that the last request arrived at: replies leave from there (RFC 3581 section 4).
+    pub listener: u8,
+    /// Low 16 bits of the tick at which the dialog was last seen.
+    pub seen: u16,
+    /// Differs between two lives of the same memory.
+    pub generation: u16,
+}
+
+const _: () = assert!(size_of::<State>() == 8 && align_of::<State>() == 8);
+
+impl State {
+    /// The state as one word, little endian, as it lies in memory.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.backend as u64
+            | (self.phase as u64) << 16
+            | (self.listener as u64) << 24
+            | (self.seen as u64) << 32
+            | (self.generation as u64) << 48
+    }
+
+    /// The state of a word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> State {
+        State {
+            backend: word as u16,
+            phase: (word >> 16) as u8,
+            listener: (word >> 24) as u8,
+            seen: (word >> 32) as u16,
+            generation: (word >> 48) as u16,
+        }
+    }
+
+    /// Whether it steers packets.
+    #[inline(always)]
+    pub const fn is_live(self) -> bool {
+        self.phase >= Phase::Unanswered as u8 && self.phase <= Phase::Subscribed as u8
+    }
+
+    /// Whether an answer has yet to confirm it: such entries may fill half the table only.
+    #[inline(always)]
+    pub const fn is_unconfirmed(self) -> bool {
+        self.phase == Phase::Unanswered as u8 || self.phase == Phase::Transaction as u8
+    }
+
+    /// Ticks since it was last seen.
+    #[inline(always)]
+    pub const fn age(self, now: u32) -> u32 {
+        (now as u16).wrapping_sub(self.seen) as u32
+    }
+}
+
+/// Value of DIALOGS.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialog {
+    /// The state word.
+    pub state: State,
+    /// The key, repeated: whoever holds a pointer to this value compares it after reading.
+    pub call_key: u64,
+    /// The key's service, repeated.
+    pub service: u32,
+    /// Hash of the topmost Via branch of the INVITE (RFC 3261 17.1.1.3: the ACK of a refused INVITE carries it again).
+    pub branch: u32,
+    /// Hash of the address and port the dialog was opened from.
+    pub caller: u32,
+    /// Hash of the To tag, learnt from the ACK of the accepted INVITE; 0: not known.
+    pub to_tag: u32,
+}
+
+const _: () = assert!(size_of::<Dialog>() == 32);
+
+/// The one value of DIALOG_TALLY, kept by atomic additions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Entries in DIALOGS, the dead included.
+    pub entries: u64,
+    /// Entries that no answer has confirmed.
+    pub unconfirmed: u64,
+}
+
+const _: () = assert!(size_of::<Tally>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_word_is_the_memory_layout() {
+        let state = State { backend: 0x0201, phase: 3, listener: 4, seen: 0x0605, generation: 0x0807 };
+        assert_eq!(state.to_word().to_le_bytes(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(State::from_word(state.to_word()), state);
+    }
+
+    #[test]
+    fn age_survives_the_wrap_of_seen() {
+        let state = State { seen: 0xfff0, ..State::default() };
+        assert_eq!(state.age(0x1_0010), 0x20);
+    }
+
+    #[test]
+    fn phases_have_numbers_and_only_six_live() {
+        for phase in Phase::ALL {
+            assert_eq!(Phase::from_number(phase as u8), Some(phase));
+            let live = !matches!(phase, Phase::Dead | Phase::Buried);
+            assert_eq!(State { phase: phase as u8, ..State::default() }.is_live(), live);
+        }
+        assert!(!State::default().is_live());
+    }
+}

@@ -1,0 +1,35 @@
+//! The one place of this crate with `unsafe`: the promise to aya that the map types are plain old data.
+#![cfg(feature = "aya")]
+#![allow(
+    unsafe_code,
+    reason = "aya::Pod is an unsafe trait; every type here is repr(C), without padding and valid for any bytes"
+)]
+
+use super::{backend, counters, dialog, expiry, service, settings};
+
+macro_rules! pod {
+    ($($t:ty),+ $(,)?) => { $(
+        // SAFETY: repr(C), made of integers and arrays of integers only, without implicit padding (its size is asserted
+        // beside its definition), so every bit pattern is a value and no byte is uninitialised.
+        unsafe impl aya::Pod for $t {}
+    )+ };
+}
+
+pod!(
+    settings::Settings,
+    settings::Scratch,
+    service::ServiceKey,
+    service::Service,
+    service::Listener,
+    backend::Backend,
+    backend::BackendAddress,
+    backend::CachedNextHop,
+    dialog::DialogKey,
+    dialog::Dialog,
+    dialog::Tally,
+    expiry::Due,
+    expiry::Cursors,
+    counters::Counter,
+    counters::BackendCounter,
+    counters::ServiceCounter,
+);

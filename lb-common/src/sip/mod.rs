@@ -1,0 +1,62 @@
+//! SIP, read in place: bytes to offsets, never copies.
+
+/// A bounded read-only view of a datagram. The kernel implements it on packet pointers, everything else on slices.
+pub trait Window: Copy {
+    /// 32 bytes at `at` as four little-endian words, if they lie inside.
+    fn block(&self, at: usize) -> Option<[u64; 4]>;
+    /// 8 bytes at `at` as a little-endian word, if they lie inside.
+    fn word(&self, at: usize) -> Option<u64>;
+    /// The byte at `at`, if it lies inside.
+    fn byte(&self, at: usize) -> Option<u8>;
+}
+
+/// A request's method; the number is its slot in a service's counters, where 0 is for responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Method {
+    /// Any other token.
+    Other = 1,
+    /// RFC 3261 section 13.
+    Invite = 2,
+    /// RFC 3261 section 13.2.2.4 and 17.1.1.3.
+    Ack = 3,
+    /// RFC 3261 section 15.
+    Bye = 4,
+    /// RFC 3261 section 9.
+    Cancel = 5,
+    /// RFC 3261 section 10.
+    Register = 6,
+    /// RFC 3261 section 11.
+    Options = 7,
+    /// RFC 3262.
+    Prack = 8,
+    /// RFC 3311.
+    Update = 9,
+    /// RFC 6665.
+    Subscribe = 10,
+    /// RFC 6665.
+    Notify = 11,
+    /// RFC 3903.
+    Publish = 12,
+    /// RFC 6086.
+    Info = 13,
+    /// RFC 3515.
+    Refer = 14,
+    /// RFC 3428.
+    Message = 15,
+}
+
+/// What a datagram is, by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request.
+    Request(Method),
+    /// A response with its status code.
+    Response(u16),
+    /// Only CR, LF or NUL bytes, or nothing (RFC 5626 section 3.5.1, RFC 6223).
+    KeepAlive,
+    /// STUN (RFC 8489 section 5: two zero bits first, the magic cookie at byte 4).
+    Stun,
+    /// Anything else.
+    NotSip,
+}

@@ -1,0 +1,1 @@
+//! The headers around a SIP message.

@@ -1,0 +1,1 @@
+//! One of the two unsafe doors: map memory.

@@ -1,0 +1,107 @@
+//! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This balancer.
+    pub node: Node,
+    /// Lifetimes and size of the dialog table.
+    pub dialogs: Dialogs,
+    /// Services, in the order of the file.
+    pub services: Vec<Service>,
+    /// Zones, in the order of the file; zones that only backends or services name are not declared here.
+    pub zones: Vec<Zone>,
+    /// Backends, in the order of the file.
+    pub backends: Vec<Backend>,
+}
+
+/// `[node]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Name of this balancer.
+    pub name: String,
+    /// Where XDP attaches; at least one.
+    pub interfaces: Vec<String>,
+    /// `xdp_mode`.
+    pub xdp_mode: XdpMode,
+    /// `hash_key_file`: 16 bytes in hex, made at the first start.
+    pub hash_key_file: PathBuf,
+    /// `zone` this balancer stands in.
+    pub zone: Option<String>,
+}
+
+/// How XDP attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XdpMode {
+    /// Native, or generic with a warning.
+    Auto,
+    /// Native or not at all.
+    Native,
+    /// Generic.
+    Generic,
+}
+
+/// `[dialogs]`, all optional.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dialogs {
+    /// `max`: entries of the dialog table.
+    pub max: u32,
+    /// `unanswered`: lifetime of an INVITE without a final answer.
+    pub unanswered: Duration,
+    /// `answered`: lifetime of a silent answered call.
+    pub answered: Duration,
+    /// `ended`: lifetime of an ended call and of a transaction.
+    pub ended: Duration,
+    /// `subscribed`: lifetime of a silent subscription.
+    pub subscribed: Duration,
+}
+
+/// `[[service]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Unique name.
+    pub name: String,
+    /// UDP addresses callers send to; 1 to 8, unique in the file.
+    pub listen: Vec<SocketAddr>,
+    /// How packets get to the backends.
+    pub forwarding: Forwarding,
+    /// Zones in order of preference: its tiers; each has at least one backend.
+    pub zones: Vec<String>,
+}
+
+/// `forwarding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Destination rewrite, replies through the balancer.
+    Nat,
+    /// MAC rewrite, replies straight to the caller.
+    L2,
+}
+
+/// `[[zone]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// Unique name.
+    pub name: String,
+    /// What a redirect from elsewhere names: host or host:port.
+    pub address: Option<String>,
+}
+
+/// `[[backend]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique name.
+    pub name: String,
+    /// Its zone, named by at least one service.
+    pub zone: String,
+    /// Unique address; the port is not 0.
+    pub address: SocketAddr,
+    /// New calls per second; `None` is unlimited.
+    pub max_cps: Option<u32>,
+    /// Calls in progress; `None` is unlimited.
+    pub max_channels: Option<u32>,
+    /// Share of new calls relative to the others of its zone, 1 to 1,000.
+    pub weight: u16,
+}

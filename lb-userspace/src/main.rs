@@ -1,0 +1,2 @@
+//! sipsteer.
+fn main() {}
