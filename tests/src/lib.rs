@@ -1,1 +1,6 @@
-//! Test support.
+//! Test support: the program in the kernel without a network ([`bench`]), packets ([`packet`]), tables in plain memory
+//! ([`memory`]).
+
+pub mod bench;
+pub mod memory;
+pub mod packet;
