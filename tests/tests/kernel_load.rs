@@ -6,7 +6,8 @@ use lb_tests::bench::Bench;
 fn every_program_loads() {
     let mut bench = Bench::load(sipsteer::OBJECT, 1024).expect("object");
     for program in ["sipsteer", "expire", "clock", "pass"] {
-        let instructions = bench.verified_instructions(program).unwrap_or_else(|e| panic!("{program}: {e:#}"));
+        let instructions =
+            bench.verified_instructions(program).unwrap_or_else(|e| panic!("{program}: {e:#}"));
         println!("{program}: {instructions} verified instructions");
     }
 }
