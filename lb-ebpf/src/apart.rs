@@ -220,3 +220,16 @@ pub extern "C" fn sipsteer_tend(now: u64) -> u64 {
     expiry::tend(&tables, now as u32);
     1
 }
+
+/// [`expiry::expire`].
+#[inline(always)]
+pub fn expire(key: &DialogKey) {
+    sipsteer_expire(key.call_key, key.service as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_expire(call_key: u64, service: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    expiry::expire(&tables, &DialogKey::new(call_key, service as u16), tables.now()) as u64
+}
