@@ -17,6 +17,7 @@ use crate::limits::{MAX_SCAN_STEPS, SCAN_BLOCK};
 
 /// Where a search stands between two of its steps.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 enum State {
     /// In a line that does not matter.
     Idle,
@@ -170,7 +171,9 @@ fn walk_bytes<W: Window, T: Wanted>(w: W, from_state: State, from: u32, wanted: 
             (_, b'\n') => State::AtLine,
             (State::AtLine, b'\r') => State::AtLineAfterCr,
             (State::AtLine, letter) if letter | 0x20 == T::FIRST.letter => State::First,
-            (State::AtLine, letter) if T::SECOND.is_some_and(|name| letter | 0x20 == name.letter) => State::Second,
+            (State::AtLine, letter) if T::SECOND.is_some_and(|name| letter | 0x20 == name.letter) => {
+                State::Second
+            }
             (State::First | State::Second, b' ' | b'\t') => state,
             (State::First | State::Second, b':') if !wanted.found(state == State::Second, offset) => return,
             _ => State::Idle,
