@@ -4,3 +4,4 @@
 pub mod bench;
 pub mod memory;
 pub mod packet;
+pub mod probes;
