@@ -13,10 +13,12 @@ mod render;
 mod report;
 mod section;
 mod syntax;
+mod template;
 mod values;
 
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
+pub use template::{Answers, template};
 
 use lb_common::limits;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
