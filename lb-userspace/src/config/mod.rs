@@ -175,3 +175,10 @@ impl Backend {
         self.max_cps != Some(0) && self.max_channels != Some(0)
     }
 }
+
+#[cfg(test)]
+mod broken_tests;
+#[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
+mod mutation_tests;
