@@ -21,6 +21,8 @@ pub struct Summary {
     pub released: Vec<String>,
     /// Rings that change.
     pub rings: Vec<RingChange>,
+    /// Addresses that no service listens on any more: packets to them, also of live calls, are left to the host.
+    pub addresses_left: Vec<String>,
     /// Backends that kept their calls and no longer do: their calls move to others.
     pub calls_leave: Vec<String>,
 }
@@ -62,6 +64,12 @@ impl Summary {
             backends: Changes::between(&before, &after),
             released: released.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
             rings: ring_changes(old, new),
+            addresses_left: old
+                .services
+                .keys()
+                .filter(|key| !new.services.contains_key(key))
+                .map(|key| format!("{}/udp", key.socket_address()))
+                .collect(),
             calls_leave: leave.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
         }
     }
@@ -159,6 +167,9 @@ impl fmt::Display for Summary {
                 None => "written again".to_owned(),
             };
             parts.push(format!("ring {} of {}: {moved}", ring.zone, ring.service));
+        }
+        if !self.addresses_left.is_empty() {
+            parts.push(format!("{} no longer served", self.addresses_left.join(", ")));
         }
         parts.push(match self.calls_leave.as_slice() {
             [] => "0 live calls move".to_owned(),
