@@ -55,12 +55,11 @@ fn backends(config: &Config, old: &Model) -> Result<Vec<u16>, OutOfIds> {
     })
 }
 
-/// A service is its name, or, when that is new, the service without a name that had one of its addresses.
+/// A service is its name, or, when that is new, the service that had one of its addresses and is gone by name.
 fn services(config: &Config, old: &Model) -> Vec<u16> {
     let by_name = service_names(old);
-    let kept: BTreeSet<u16> =
+    let mut used: BTreeSet<u16> =
         config.services.iter().filter_map(|s| by_name.get(s.name.as_str()).copied()).collect();
-    let mut used = kept.clone();
     let mut ids = Vec::with_capacity(config.services.len());
     for service in &config.services {
         let id = by_name

@@ -81,7 +81,7 @@ impl Summary {
 }
 
 impl Changes {
-    fn between<V: PartialEq>(old: &BTreeMap<(String, u16), V>, new: &BTreeMap<(String, u16), V>) -> Changes {
+    fn between<V: PartialEq>(old: &Told<V>, new: &Told<V>) -> Changes {
         let names =
             |keys: &mut dyn Iterator<Item = &(String, u16)>| keys.map(|(name, _)| name.clone()).collect();
         let by_id: BTreeMap<u16, &V> = old.iter().map(|((_, id), value)| (*id, value)).collect();
@@ -109,9 +109,12 @@ impl Changes {
     }
 }
 
-/// Services by name and id, with what is told of them.
-fn services(model: &Model) -> BTreeMap<(String, u16), Vec<(String, u8, u8)>> {
-    let mut services: BTreeMap<(String, u16), Vec<(String, u8, u8)>> = BTreeMap::new();
+/// Things by name and id, with what is told of them.
+type Told<V> = BTreeMap<(String, u16), V>;
+
+/// Services: address, forwarding and number of zones of each listener.
+fn services(model: &Model) -> Told<Vec<(String, u8, u8)>> {
+    let mut services = Told::<Vec<_>>::new();
     for (index, listener) in &model.listeners {
         let tiers = model.services.get(&listener.address).map_or(0, |s| s.tiers);
         let key = (name_of(&listener.name).to_owned(), (index / limits::MAX_LISTENERS) as u16);
@@ -121,8 +124,8 @@ fn services(model: &Model) -> BTreeMap<(String, u16), Vec<(String, u8, u8)>> {
     services
 }
 
-/// Backends of the configuration by name and id, with what is told of them.
-fn backends(model: &Model) -> BTreeMap<(String, u16), (u8, u8, u16, u16)> {
+/// Backends of the configuration: will, health, weight and zone.
+fn backends(model: &Model) -> Told<(u8, u8, u16, u16)> {
     let told = |b: &Backend| (b.will, b.health, b.weight, b.zone);
     let configured = model.backends.iter().filter(|(_, b)| b.will != will::REMOVED);
     configured.map(|(id, b)| ((name_of(&b.name).to_owned(), *id), told(b))).collect()
