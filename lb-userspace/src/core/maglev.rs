@@ -93,7 +93,7 @@ impl Table {
         if let Some((index, slot)) = free.iter().copied().enumerate().min_by_key(|(_, slot)| steps(slot)) {
             free.swap_remove(index);
             self.slots[slot as usize] = u32::from(id);
-            walk.next = (slot + walk.step) % RING_SLOTS;
+            walk.next = slot;
         }
     }
 }
