@@ -1,0 +1,120 @@
+//! Ids that stay: what stood at an id before keeps it, what is new takes the lowest one that is free.
+
+use super::model::Model;
+use crate::config::{self, Config};
+use lb_common::{
+    limits,
+    map::{
+        backend::{name_of, will},
+        service::ServiceKey,
+    },
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
+
+/// Ids of a configuration's services and backends, in the order of the file.
+pub(super) struct Ids {
+    /// Service ids.
+    pub(super) services: Vec<u16>,
+    /// Backend ids.
+    pub(super) backends: Vec<u16>,
+}
+
+/// More backends than ids, because removed ones still hold theirs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no backend id is free: {removed} removed backends still have calls and hold theirs; reload again when some have \
+     ended, or take fewer backends at once"
+)]
+pub struct OutOfIds {
+    /// Removed backends that hold an id.
+    pub removed: usize,
+}
+
+impl Ids {
+    /// The ids of `config` when `old` is what the maps hold.
+    pub(super) fn assign(config: &Config, old: &Model) -> Result<Ids, OutOfIds> {
+        Ok(Ids { services: services(config, old), backends: backends(config, old)? })
+    }
+}
+
+/// A backend is its address: a dialog that is pinned to an id must not find another machine there, and a machine that
+/// only got another name keeps its dialogs.
+fn backends(config: &Config, old: &Model) -> Result<Vec<u16>, OutOfIds> {
+    let by_address: BTreeMap<([u8; 16], u16), u16> =
+        old.backends.iter().rev().map(|(id, b)| ((b.address, b.port), *id)).collect();
+    let mut free = (0..limits::MAX_BACKENDS as u16).filter(|id| !old.backends.contains_key(id));
+    config
+        .backends
+        .iter()
+        .map(|backend| {
+            let key = ServiceKey::udp(backend.address);
+            by_address.get(&(key.address, key.port)).copied().or_else(|| free.next()).ok_or_else(|| {
+                OutOfIds { removed: old.backends.values().filter(|b| b.will == will::REMOVED).count() }
+            })
+        })
+        .collect()
+}
+
+/// A service is its name, or, when that is new, the service without a name that had one of its addresses.
+fn services(config: &Config, old: &Model) -> Vec<u16> {
+    let by_name = service_names(old);
+    let kept: BTreeSet<u16> =
+        config.services.iter().filter_map(|s| by_name.get(s.name.as_str()).copied()).collect();
+    let mut used = kept.clone();
+    let mut ids = Vec::with_capacity(config.services.len());
+    for service in &config.services {
+        let id = by_name
+            .get(service.name.as_str())
+            .copied()
+            .or_else(|| inherited(service, old).filter(|id| !used.contains(id)))
+            .unwrap_or_else(|| lowest_free(&used, old));
+        used.insert(id);
+        ids.push(id);
+    }
+    ids
+}
+
+/// Names and ids of the services in a model.
+fn service_names(old: &Model) -> BTreeMap<&str, u16> {
+    old.listeners
+        .iter()
+        .rev()
+        .map(|(index, listener)| (name_of(&listener.name), (index / limits::MAX_LISTENERS) as u16))
+        .collect()
+}
+
+/// The id of the service that had one of this one's addresses.
+fn inherited(service: &config::Service, old: &Model) -> Option<u16> {
+    service.listen.iter().find_map(|address| old.services.get(&ServiceKey::udp(*address)).map(|s| s.service))
+}
+
+/// The lowest service id that nobody has; one that nobody had either, if there is one.
+fn lowest_free(used: &BTreeSet<u16>, old: &Model) -> u16 {
+    let before: BTreeSet<u16> = old.services.values().map(|s| s.service).collect();
+    let free = || (0..limits::MAX_SERVICES as u16).filter(|id| !used.contains(id));
+    free()
+        .find(|id| !before.contains(id))
+        .or_else(|| free().next())
+        .unwrap_or(limits::MAX_SERVICES as u16 - 1)
+}
+
+/// Numbers of a service's listeners, in the order of the file: dialogs remember the number they came in at.
+pub(super) fn listener_numbers(id: u16, listen: &[SocketAddr], old: &Model) -> Vec<u8> {
+    let before = |address: &SocketAddr| {
+        old.services.get(&ServiceKey::udp(*address)).filter(|s| s.service == id).map(|s| s.listener)
+    };
+    let mut used: BTreeSet<u8> = listen.iter().filter_map(before).collect();
+    listen
+        .iter()
+        .map(|address| {
+            before(address).unwrap_or_else(|| {
+                let number = (0..limits::MAX_LISTENERS as u8).find(|n| !used.contains(n)).unwrap_or(0);
+                used.insert(number);
+                number
+            })
+        })
+        .collect()
+}
