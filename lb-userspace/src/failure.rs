@@ -1,9 +1,10 @@
 //! What went wrong, told by what the reader can do next.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Which exit status a failure ends the program with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The thing asked about is bad: 1.
     Bad,
@@ -31,22 +32,25 @@ impl Kind {
 }
 
 /// A failure with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     /// Decides the exit status.
     pub kind: Kind,
     /// A word for programs, `interface_missing` for instance.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     /// What is wrong, with the names of what is concerned.
     pub message: String,
     /// What to do about it, where we know.
     pub remedy: Option<String>,
+    /// More for programs: the complaints about a configuration, for instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
 }
 
 impl Failure {
     /// A failure of any kind, without a remedy.
     pub fn new(kind: Kind, code: &'static str, message: impl Into<String>) -> Failure {
-        Failure { kind, code, message: message.into(), remedy: None }
+        Failure { kind, code: Cow::Borrowed(code), message: message.into(), remedy: None, details: None }
     }
 
     /// The thing asked about is bad.

@@ -1,17 +1,24 @@
 //! RINGS: Maglev tables, each swapped in whole by one write.
 
-use super::{adopt::map_failure, load::open_map, pins::PinDir, sys};
+use super::{
+    adopt::map_failure,
+    load::open_map,
+    pins::{PinDir, unreadable},
+    sys,
+};
 use crate::failure::{Failure, chain};
 use aya::maps::{Array, MapData, MapError, of_maps::ArrayOfMaps};
 use lb_common::{
     limits::RING_SLOTS,
     map::{name, ring_index},
 };
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// A handle for RINGS.
 pub struct Rings {
     rings: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    /// aya's handle hides its descriptor.
+    fd: OwnedFd,
 }
 
 impl std::fmt::Debug for Rings {
@@ -30,17 +37,19 @@ impl Rings {
     /// # Errors
     /// When it is not there or may not be opened.
     pub fn open(pins: &PinDir) -> Result<Rings, Failure> {
+        let path = pins.map(name::RINGS);
         let rings = open_map(pins, name::RINGS)?;
-        let rings = ArrayOfMaps::try_from(rings).map_err(|e| map_failure(&pins.map(name::RINGS), e))?;
-        Ok(Rings { rings })
+        let rings = ArrayOfMaps::try_from(rings).map_err(|e| map_failure(&path, e))?;
+        let fd = sys::object_get(&path).map_err(|e| unreadable(&path, &e))?;
+        Ok(Rings { rings, fd })
     }
 
-    /// Puts a table of [`RING_SLOTS`] backend ids in place of a service's ring of one tier. Packets see the old table
-    /// or the new one, never a mixture.
+    /// Puts a table of [`RING_SLOTS`] backend ids in place at an index of [`lb_common::map::ring_index`]. Packets see
+    /// the old table or the new one, never a mixture.
     ///
     /// # Errors
     /// When the table has another length, or the kernel's.
-    pub fn set(&mut self, service: u16, tier: u32, table: &[u32]) -> Result<(), Failure> {
+    pub fn set(&mut self, index: u32, table: &[u32]) -> Result<(), Failure> {
         if table.len() != RING_SLOTS as usize {
             let message = format!("a ring has {RING_SLOTS} slots, not {}", table.len());
             return Err(Failure::bad("ring_length", message));
@@ -48,12 +57,35 @@ impl Rings {
         let mut inner: Array<MapData, u32> =
             Array::create(RING_SLOTS, 0).map_err(|e| cannot("make a ring", &e))?;
         fill(&mut inner, table)?;
-        self.rings
-            .set(ring_index(service.into(), tier), &inner, 0)
-            .map_err(|e| cannot("put a ring in place", &e))
+        self.rings.set(index, &inner, 0).map_err(|e| cannot("put a ring in place", &e))
     }
 
-    /// The backend id in one slot of a ring; None where the service has no such tier.
+    /// Takes a ring away; none there is fine.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove(&mut self, index: u32) -> Result<(), Failure> {
+        sys::remove_map(self.fd.as_fd(), index)
+            .map_err(|e| Failure::bad("map_io", format!("cannot remove a ring: {e}")))
+    }
+
+    /// Indices that hold a ring.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn present(&self) -> Result<Vec<u32>, Failure> {
+        let mut present = Vec::new();
+        for index in 0..self.rings.len() {
+            let held = sys::holds_map(self.fd.as_fd(), index)
+                .map_err(|e| Failure::bad("map_io", format!("cannot read RINGS: {e}")))?;
+            if held {
+                present.push(index);
+            }
+        }
+        Ok(present)
+    }
+
+    /// The backend id in one slot of a ring; None where the service has no such tier. Needs CAP_SYS_ADMIN.
     ///
     /// # Errors
     /// The kernel's.

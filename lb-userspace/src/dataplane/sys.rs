@@ -14,6 +14,8 @@ use std::{
     path::Path,
 };
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_OBJ_PIN: libc::c_int = 6;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
@@ -52,6 +54,16 @@ struct ObjectAttr {
     pathname: u64,
     fd: u32,
     file_flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    _hole: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 #[repr(C)]
@@ -188,6 +200,32 @@ pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not an XDP link"));
     }
     Ok(LinkInfo { id: info.id, program: info.program, ifindex: info.ifindex })
+}
+
+/// Whether an array of maps holds a map at `index`. aya would open that map, which needs CAP_SYS_ADMIN.
+pub(super) fn holds_map(map: BorrowedFd<'_>, index: u32) -> io::Result<bool> {
+    let mut id = 0_u32;
+    let mut attr = ElementAttr {
+        map_fd: fd_number(map),
+        key: &raw const index as u64,
+        value: &raw mut id as u64,
+        ..ElementAttr::default()
+    };
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Takes a map out of an array of maps; none there is fine.
+pub(super) fn remove_map(map: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    let mut attr =
+        ElementAttr { map_fd: fd_number(map), key: &raw const index as u64, ..ElementAttr::default() };
+    match bpf(BPF_MAP_DELETE_ELEM, &mut attr) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Where a batch read of a hash map stands.

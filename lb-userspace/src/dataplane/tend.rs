@@ -50,8 +50,8 @@ fn packet(keys: &[DialogKey]) -> Vec<u8> {
 /// What a sweep of the table saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Live dialogs by backend id.
-    pub dialogs: std::collections::BTreeMap<u16, u64>,
+    /// Live dialogs by backend id and service id.
+    pub dialogs: std::collections::BTreeMap<(u16, u16), u64>,
     /// Entries read.
     pub entries: u64,
     /// Dialogs that looked overdue and were handed to the kernel.
@@ -91,7 +91,7 @@ impl Swept {
     fn look(&mut self, dialog: &Dialog) {
         self.entries += 1;
         if dialog.state.is_live() {
-            *self.dialogs.entry(dialog.state.backend).or_default() += 1;
+            *self.dialogs.entry((dialog.state.backend, dialog.service as u16)).or_default() += 1;
         }
     }
 }
@@ -114,9 +114,10 @@ mod tests {
     fn only_live_dialogs_count_for_a_backend() {
         let mut swept = Swept::default();
         for phase in [2, 7, 8, 1] {
-            swept.look(&Dialog { state: State { backend: 5, phase, ..State::default() }, ..Dialog::default() });
+            let state = State { backend: 5, phase, ..State::default() };
+            swept.look(&Dialog { state, service: 3, ..Dialog::default() });
         }
         assert_eq!(swept.entries, 4);
-        assert_eq!(swept.dialogs, [(5, 2)].into());
+        assert_eq!(swept.dialogs, [((5, 3), 2)].into());
     }
 }
