@@ -1,6 +1,6 @@
 //! Complaints: what is wrong with a configuration, where, why, and what to do about it.
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use super::render;
 use serde::Serialize;
 use std::{fmt, ops::Range};
 
@@ -83,6 +83,21 @@ codes! {
     Unused = "unused";
 }
 
+impl Code {
+    /// Whether it tells of something that is not there. After a syntax error, what is missing may only have been
+    /// skipped, so such complaints would mislead.
+    pub(super) const fn is_about_absence(self) -> bool {
+        matches!(
+            self,
+            Code::MissingKey
+                | Code::EmptyService
+                | Code::BackendInNoService
+                | Code::UnknownZone
+                | Code::Unused
+        )
+    }
+}
+
 /// One complaint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Complaint {
@@ -115,7 +130,7 @@ pub struct Complaint {
 pub struct Complaints {
     /// The complaints.
     pub complaints: Vec<Complaint>,
-    /// The file's text, to show the lines from.
+    /// The file's text, to show the lines from; empty if it could not be read.
     #[serde(skip)]
     pub(super) text: String,
 }
@@ -138,38 +153,7 @@ impl Complaints {
 
     /// All complaints with the lines they are about, as rustc shows them; `color` for terminals.
     pub fn render(&self, color: bool) -> String {
-        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
-        let mut out = String::new();
-        for complaint in &self.complaints {
-            out.push_str(&self.render_one(complaint, &renderer));
-            out.push_str("\n\n");
-        }
-        out
-    }
-
-    fn render_one(&self, complaint: &Complaint, renderer: &Renderer) -> String {
-        let level = match complaint.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let mut title = level.primary_title(&complaint.message).id(complaint.code.name());
-        let mut group = if self.text.is_empty() {
-            title = title.id(complaint.code.name());
-            title.element(annotate_snippets::Origin::path(&complaint.file))
-        } else {
-            let span = complaint.span.clone();
-            let mut snippet = Snippet::source(&self.text)
-                .path(&complaint.file)
-                .annotation(AnnotationKind::Primary.span(span).label(&complaint.reason));
-            if let Some((span, label)) = &complaint.other {
-                snippet = snippet.annotation(AnnotationKind::Context.span(span.clone()).label(*label));
-            }
-            title.element(snippet)
-        };
-        if self.text.is_empty() {
-            group = group.element(Level::NOTE.message(&complaint.reason));
-        }
-        renderer.render(&[group.element(Level::HELP.message(&complaint.remedy))])
+        render::render(self, color)
     }
 }
 

@@ -1,8 +1,22 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
+//!
+//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` with `section` and `values`
+//! (each key by itself), `check` (what must hold between them), `draft` (what was understood so far). Complaints are
+//! gathered in a `report` and shown by `render`.
 
+mod check;
 mod complaint;
+mod draft;
+mod load;
+mod read;
+mod render;
+mod report;
+mod section;
+mod syntax;
+mod values;
 
 pub use complaint::{Code, Complaint, Complaints, Severity};
+pub use load::{Loaded, MAX_FILE, load, parse};
 
 use lb_common::limits;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
