@@ -23,6 +23,11 @@ use crate::{
         tend::{self, Swept},
     },
     failure::{Failure, chain},
+    view::{
+        self,
+        facts::Facts,
+        status::{DaemonView, Status},
+    },
 };
 use jiff::Timestamp;
 use lb_common::map::{
@@ -111,6 +116,7 @@ impl Daemon {
         self.settings = settings;
         self.config = config;
         self.since.configured = Timestamp::now();
+        self.write_facts();
         self.drop_other_links();
         self.set_ports()?;
         self.watch_backends()?;
@@ -284,7 +290,7 @@ impl Daemon {
             let name = self.backend_name(change.backend);
             if let Some(hop) = change.next_hop {
                 let interface = self.neighbours.link_by_index(hop.ifindex).map_or("?", |l| l.name.as_str());
-                let mac = crate::view::mac(hop.destination_mac);
+                let mac = view::mac(hop.destination_mac);
                 tracing::info!("backend {name}: next hop {mac} on {interface}");
             }
         }
@@ -326,9 +332,8 @@ impl Daemon {
     fn sweep(&mut self) -> Result<(), Failure> {
         let now = clock::read(&self.programs)?.jiffies >> self.settings.tick_shift;
         let settings = self.settings;
-        let swept = tend::sweep(&self.tables.maps, &self.programs, |state| {
-            overdue(state, now as u32, &settings)
-        })?;
+        let swept =
+            tend::sweep(&self.tables.maps, &self.programs, |state| overdue(state, now as u32, &settings))?;
         if swept.overdue > 0 {
             tracing::info!("{} of {} dialogs were overdue", swept.overdue, swept.entries);
         }
@@ -347,6 +352,40 @@ impl Daemon {
         Ok(())
     }
 
+    /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
+    pub(super) fn write_facts(&self) {
+        let facts = Facts {
+            node: self.config.node.name.clone(),
+            config: self.options.config.clone(),
+            zones: self.config.zone_names().into_iter().map(str::to_owned).collect(),
+        };
+        if let Err(e) = facts.write(&self.options.places.facts()) {
+            tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
+        }
+    }
+
+    /// The state of the balancer.
+    pub(super) fn status(&self) -> Result<Status, Failure> {
+        let zones: Vec<String> = self.config.zone_names().into_iter().map(str::to_owned).collect();
+        let pins = &self.options.places.pins;
+        let mut status = view::status::from_maps(pins, &self.tables.maps, &self.neighbours.links(), &zones)?;
+        let unresolved = self.model.backends.keys().filter_map(|id| {
+            let reason = self.neighbours.reason(*id)?;
+            Some((self.backend_name(*id), reason.to_string()))
+        });
+        status.daemon = Some(DaemonView {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.since.started.to_string(),
+            config: self.options.config.display().to_string(),
+            configured: self.since.configured.to_string(),
+            reload_refused: self.reload_refused.clone(),
+            unresolved: unresolved.collect(),
+        });
+        status.judge();
+        Ok(status)
+    }
+
     /// Ends the daemon. The data plane stays unless this was an ephemeral run.
     pub(super) fn stop(self) -> Result<(), Failure> {
         let places = self.options.places.clone();
@@ -356,6 +395,7 @@ impl Daemon {
         }
         if ephemeral {
             let (interfaces, maps) = crate::dataplane::remove(&places.pins)?;
+            let _ = std::fs::remove_file(places.facts());
             tracing::info!("detached from {} and removed {maps} maps", interfaces.join(", "));
         } else {
             let names: Vec<&str> = self.attachments.iter().map(|a| a.interface.as_str()).collect();

@@ -35,6 +35,11 @@ impl Places {
         self.run_dir.join("api.sock")
     }
 
+    /// What the maps do not say, for the CLI.
+    pub fn facts(&self) -> PathBuf {
+        self.run_dir.join("facts.json")
+    }
+
     /// The file that is locked while a daemon runs.
     pub fn lock(&self) -> PathBuf {
         self.run_dir.join("lock")

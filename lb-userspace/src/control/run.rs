@@ -35,10 +35,10 @@ pub fn run(options: Options) -> Result<(), Failure> {
 async fn run_async(options: Options) -> Result<(), Failure> {
     // Before anything is attached, so that a signal during the start still cleans up what was done.
     let mut signals = Signals::new()?;
-    let places = options.places.clone();
+    let (places, ephemeral) = (options.places.clone(), options.ephemeral);
     let (mut daemon, mut events) = tokio::select! {
         started = start::start(options) => started?,
-        () = signals.stop() => return Ok(()),
+        () = signals.stop() => return if ephemeral { crate::dataplane::remove(&places.pins).map(drop) } else { Ok(()) },
     };
     let (commands, mut inbox) = mpsc::channel(16);
     api::serve(&places.socket(), commands)?;
@@ -52,8 +52,9 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     refresh.reset();
     loop {
         tokio::select! {
-            () = signals.stop() => break,
-            () = signals.reload() => {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => {
                 // Told in the log; nobody waits for an answer.
                 let _ = daemon.reload().await;
             }
@@ -105,7 +106,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Signals, Failure> {
-        let on = |kind| signal(kind).map_err(|e| Failure::bad("runtime", format!("cannot catch signals: {e}")));
+        let on =
+            |kind| signal(kind).map_err(|e| Failure::bad("runtime", format!("cannot catch signals: {e}")));
         Ok(Signals {
             terminate: on(SignalKind::terminate())?,
             interrupt: on(SignalKind::interrupt())?,
@@ -114,14 +116,9 @@ impl Signals {
     }
 
     async fn stop(&mut self) {
-        let Signals { terminate, interrupt, .. } = self;
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    }
-
-    async fn reload(&mut self) {
-        self.hangup.recv().await;
     }
 }

@@ -56,7 +56,8 @@ pub async fn check_host(config: &Config, pins: &PinDir, neighbours: &Neighbours)
 /// # Errors
 /// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
 pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
-    let config = file::load(&options.config, |warnings| tracing::warn!("{}", warnings.render(false).trim_end()))?;
+    let config =
+        file::load(&options.config, |warnings| tracing::warn!("{}", warnings.render(false).trim_end()))?;
     host::check_capabilities()?;
     let lock = lock::take(&options.places)?;
     let pins = &options.places.pins;
@@ -78,13 +79,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         take_over(&mut tables, &config, &settings, &options)?
     };
 
-    let attachments = attach::attach(
-        pins,
-        &programs,
-        &config.node.interfaces,
-        config.node.xdp_mode,
-        &neighbours.links(),
-    )?;
+    let attachments =
+        attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
     guard.keep();
     tell(&attachments, &programs);
     let mut daemon = Daemon {
@@ -103,6 +99,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         sweep_due: Instant::now(),
         reload_refused: None,
     };
+    daemon.write_facts();
     daemon.drop_other_links();
     daemon.set_ports()?;
     daemon.watch_backends()?;
@@ -159,7 +156,10 @@ pub(super) fn check_settings(old: &Settings, new: &Settings, options: &Options) 
             "tick_changed",
             "these lifetimes need another tick than the one that the dialogs in the table were stamped with",
         )
-        .remedy(format!("put the earlier [dialogs] lifetimes back into {}, {again}", options.config.display())));
+        .remedy(format!(
+            "put the earlier [dialogs] lifetimes back into {}, {again}",
+            options.config.display()
+        )));
     }
     Ok(())
 }
@@ -191,8 +191,12 @@ pub(super) fn tell(attachments: &[Attachment], programs: &Programs) {
         let mode = if a.generic { "generic" } else { "native" };
         let name = &a.interface;
         match a.how {
-            How::Attached => tracing::info!("{name}: attached program {program} in {mode} mode (link {})", a.link),
-            How::Adopted => tracing::info!("{name}: put program {program} under the pinned link {} ({mode} mode)", a.link),
+            How::Attached => {
+                tracing::info!("{name}: attached program {program} in {mode} mode (link {})", a.link)
+            }
+            How::Adopted => {
+                tracing::info!("{name}: put program {program} under the pinned link {} ({mode} mode)", a.link)
+            }
             How::AttachedAnew => tracing::warn!(
                 "{name}: the pinned link was that of an interface that is gone; attached program {program} in {mode} \
                  mode (link {})",
@@ -208,7 +212,7 @@ pub(super) fn tell(attachments: &[Attachment], programs: &Programs) {
     }
 }
 
-pub(super) fn netlink_failure(error: &std::io::Error) -> Failure {
+pub(crate) fn netlink_failure(error: &std::io::Error) -> Failure {
     Failure::bad("netlink", format!("cannot ask the kernel about the network: {}", chain(error)))
 }
 

@@ -55,7 +55,8 @@ pub fn inspect(pins: &PinDir, max_dialogs: u32) -> Result<Found, Failure> {
         differences.extend(compare(spec, shape));
     }
     // Only with the right layout does the number mean anything.
-    let abi = if differences.is_empty() && pinned.contains(&name::SETTINGS) { pinned_abi(pins)? } else { ABI };
+    let abi =
+        if differences.is_empty() && pinned.contains(&name::SETTINGS) { pinned_abi(pins)? } else { ABI };
     if abi != ABI && (abi != 0 || !links.is_empty()) {
         differences.push(format!("SETTINGS.abi is {abi}, this version has {ABI}"));
     }
@@ -113,7 +114,10 @@ fn pinned_abi(pins: &PinDir) -> Result<u32, Failure> {
 pub(super) fn map_failure(path: &std::path::Path, error: aya::maps::MapError) -> Failure {
     match error {
         aya::maps::MapError::SyscallError(e) => unreadable(path, &e.io_error),
-        error => Failure::bad("map_unusable", format!("cannot use {}: {}", path.display(), crate::failure::chain(&error))),
+        error => Failure::bad(
+            "map_unusable",
+            format!("cannot use {}: {}", path.display(), crate::failure::chain(&error)),
+        ),
     }
 }
 
@@ -133,7 +137,8 @@ fn compare(spec: &MapSpec, shape: Shape) -> Vec<String> {
         differences.push(format!("{name} has values of {} bytes, not {}", shape.value_size, spec.value_size));
     }
     if shape.max_entries != spec.max_entries && name != name::DIALOGS {
-        differences.push(format!("{name} has room for {} entries, not {}", shape.max_entries, spec.max_entries));
+        differences
+            .push(format!("{name} has room for {} entries, not {}", shape.max_entries, spec.max_entries));
     }
     differences
 }

@@ -63,8 +63,11 @@ pub struct PinnedLink {
 /// # Errors
 /// When it cannot be looked at, or is no XDP link.
 pub fn pinned_link(pins: &PinDir, interface: &str) -> Result<Option<PinnedLink>, Failure> {
-    Ok(open_link(pins, interface)?
-        .map(|(_, i)| PinnedLink { link: i.id, program: i.program, ifindex: i.ifindex }))
+    Ok(open_link(pins, interface)?.map(|(_, i)| PinnedLink {
+        link: i.id,
+        program: i.program,
+        ifindex: i.ifindex,
+    }))
 }
 
 fn open_link(pins: &PinDir, interface: &str) -> Result<Option<(OwnedFd, LinkInfo)>, Failure> {
@@ -216,7 +219,9 @@ fn occupied(interface: &str, program: u32) -> Failure {
     let name = program_name(program).unwrap_or_else(|| "name unknown".to_owned());
     Failure::bad(
         "interface_occupied",
-        format!("{interface} already carries another XDP program, number {program} ({name}); it was left alone"),
+        format!(
+            "{interface} already carries another XDP program, number {program} ({name}); it was left alone"
+        ),
     )
     .remedy(format!(
         "stop what attached it (`bpftool net show dev {interface}` and `bpftool link show` tell more; \
@@ -247,7 +252,9 @@ fn create(programs: &Programs, link: &Link, mode: XdpMode) -> Result<Created, Fa
     }
     match make(Mode::Native)? {
         Ok(fd) => Ok((fd, false, None)),
-        Err(e) if mode == XdpMode::Native || !is_drivers_refusal(&e) => Err(cannot_attach(link, "native", &e)),
+        Err(e) if mode == XdpMode::Native || !is_drivers_refusal(&e) => {
+            Err(cannot_attach(link, "native", &e))
+        }
         Err(native) => match make(Mode::Generic)? {
             Ok(fd) => Ok((fd, true, Some(native.to_string()))),
             Err(e) => Err(cannot_attach(link, "generic", &e)),

@@ -44,7 +44,10 @@ pub async fn hz(programs: &Programs) -> Result<u32, Failure> {
     tokio::time::sleep(PAUSE).await;
     let after = read(programs)?;
     hz_between(before, after).ok_or_else(|| {
-        Failure::bad("clock", format!("the kernel's clocks contradict each other: {before:?}, then {after:?}"))
+        Failure::bad(
+            "clock",
+            format!("the kernel's clocks contradict each other: {before:?}, then {after:?}"),
+        )
     })
 }
 

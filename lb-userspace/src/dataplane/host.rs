@@ -158,11 +158,11 @@ pub fn check_forwarding(config: &Config) -> Result<(), Failure> {
     if v6 {
         commands.push("`sysctl -w net.ipv6.conf.all.forwarding=1`");
     }
-    Err(Failure::bad("forwarding_off", format!("forwarding \"nat\" needs IP forwarding, but it is off: {}", off.join(", ")))
-        .remedy(format!(
-            "{}, and the same line in /etc/sysctl.d to make it lasting",
-            commands.join(" and ")
-        )))
+    Err(Failure::bad(
+        "forwarding_off",
+        format!("forwarding \"nat\" needs IP forwarding, but it is off: {}", off.join(", ")),
+    )
+    .remedy(format!("{}, and the same line in /etc/sysctl.d to make it lasting", commands.join(" and "))))
 }
 
 /// A sysctl that is 0 or not; None where it does not exist. `/proc/sys/net` is that of our network namespace.

@@ -7,7 +7,9 @@ use super::{
     sys::{self, Cursor},
 };
 use crate::failure::{Failure, Kind, chain};
-use aya::maps::{Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash};
+use aya::maps::{
+    Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash,
+};
 use lb_common::{
     limits,
     map::{
@@ -244,15 +246,14 @@ impl Maps {
         let mut keys = vec![DialogKey::default(); BATCH];
         let mut values = vec![Dialog::default(); BATCH];
         loop {
-            let (count, more) =
-                match sys::lookup_batch(fd, &mut cursor, &mut keys, &mut values) {
-                    Ok(read) => read,
-                    // EINVAL: a kernel before 5.6.
-                    Err(e) if cursor == Cursor::default() && e.raw_os_error() == Some(libc::EINVAL) => {
-                        return self.for_each_dialogs_slowly(visit);
-                    }
-                    Err(e) => return Err(Failure::bad("map_io", format!("cannot read DIALOGS: {e}"))),
-                };
+            let (count, more) = match sys::lookup_batch(fd, &mut cursor, &mut keys, &mut values) {
+                Ok(read) => read,
+                // EINVAL: a kernel before 5.6.
+                Err(e) if cursor == Cursor::default() && e.raw_os_error() == Some(libc::EINVAL) => {
+                    return self.for_each_dialogs_slowly(visit);
+                }
+                Err(e) => return Err(Failure::bad("map_io", format!("cannot read DIALOGS: {e}"))),
+            };
             visit(&keys[..count], &values[..count])?;
             if !more {
                 return Ok(());

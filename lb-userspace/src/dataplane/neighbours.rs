@@ -282,9 +282,8 @@ fn next_hop(
         return Err(Unresolved::Down(name()));
     }
     let source_mac = link.mac.ok_or_else(|| Unresolved::NoMac(name()))?;
-    let destination_mac = *macs
-        .get(&(route.ifindex, route.via))
-        .ok_or_else(|| Unresolved::NoAnswer(route.via, name()))?;
+    let destination_mac =
+        *macs.get(&(route.ifindex, route.via)).ok_or_else(|| Unresolved::NoAnswer(route.via, name()))?;
     let mtu = route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu));
     Ok(NextHop {
         ifindex: route.ifindex,
@@ -303,7 +302,14 @@ mod tests {
     const MAC: Mac = [2, 0, 0, 0, 0, 11];
 
     fn link(name: &str) -> Link {
-        Link { ifindex: 7, name: name.to_owned(), mac: Some([2, 0, 0, 0, 0, 1]), mtu: 9000, up: true, xdp: None }
+        Link {
+            ifindex: 7,
+            name: name.to_owned(),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 9000,
+            up: true,
+            xdp: None,
+        }
     }
 
     fn find(link: Link, mtu: Option<u32>, mac: Option<Mac>) -> Result<NextHop, Unresolved> {
@@ -342,7 +348,10 @@ mod tests {
         assert_eq!(find(Link { up: false, ..link("eth0") }, None, Some(MAC)), Err(Unresolved::Down(name())));
         assert_eq!(find(Link { mac: None, ..link("eth0") }, None, Some(MAC)), Err(Unresolved::NoMac(name())));
         assert_eq!(find(link("eth1"), None, Some(MAC)), Err(Unresolved::ForeignInterface("eth1".to_owned())));
-        assert!(matches!(find(Link { ifindex: 8, ..link("eth0") }, None, None), Err(Unresolved::NoAnswer(..))));
+        assert!(matches!(
+            find(Link { ifindex: 8, ..link("eth0") }, None, None),
+            Err(Unresolved::NoAnswer(..))
+        ));
     }
 
     #[test]

@@ -7,9 +7,7 @@ use rtnetlink::{
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         link::{LinkAttribute, LinkFlags, LinkMessage, LinkXdp, XdpAttached},
-        neighbour::{
-            NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
-        },
+        neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState},
         route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
     },
 };
@@ -155,12 +153,8 @@ impl Netlink {
     /// The kernel's: `ENETUNREACH` when there is no route.
     pub async fn route(&self, to: IpAddr) -> io::Result<Route> {
         let request = match to {
-            IpAddr::V4(v4) => {
-                RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build()
-            }
-            IpAddr::V6(v6) => {
-                RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build()
-            }
+            IpAddr::V4(v4) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(v4, 32).build(),
+            IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build(),
         };
         let mut answers = std::pin::pin!(self.handle.route().get(request).execute());
         let answer = answers.try_next().await.map_err(other)?;
@@ -193,7 +187,12 @@ impl Netlink {
     pub async fn is_local(&self, address: IpAddr) -> io::Result<bool> {
         match self.route(address).await {
             Ok(route) => Ok(route.local),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES)) => {
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EACCES)
+                ) =>
+            {
                 Ok(false)
             }
             Err(e) => Err(e),

@@ -2,7 +2,10 @@
 //!
 //! aya attaches XDP by netlink when the kernel refuses a link, which nobody could pin; it hides a link's interface; and
 //! it reads maps one entry at a time. Layouts are those of `union bpf_attr` in the kernel's `include/uapi/linux/bpf.h`.
-#![allow(unsafe_code, reason = "bpf(2) takes pointers; every one is made from a borrow that outlives the call")]
+#![allow(
+    unsafe_code,
+    reason = "bpf(2) takes pointers; every one is made from a borrow that outlives the call"
+)]
 
 use std::{
     ffi::CString,
@@ -168,12 +171,8 @@ pub(super) fn program_by_id(id: u32) -> io::Result<OwnedFd> {
 
 /// Attaches an XDP program to an interface by a link.
 pub(super) fn link_create(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> io::Result<OwnedFd> {
-    let mut attr = LinkCreateAttr {
-        program_fd: fd_number(program),
-        ifindex,
-        attach_type: BPF_XDP,
-        flags: mode as u32,
-    };
+    let mut attr =
+        LinkCreateAttr { program_fd: fd_number(program), ifindex, attach_type: BPF_XDP, flags: mode as u32 };
     bpf(BPF_LINK_CREATE, &mut attr).map(owned)
 }
 

@@ -64,11 +64,7 @@ pub struct Swept {
 ///
 /// # Errors
 /// The kernel's.
-pub fn sweep(
-    maps: &Maps,
-    programs: &Programs,
-    overdue: impl Fn(State) -> bool,
-) -> Result<Swept, Failure> {
+pub fn sweep(maps: &Maps, programs: &Programs, overdue: impl Fn(State) -> bool) -> Result<Swept, Failure> {
     let start = Instant::now();
     let mut swept = Swept::default();
     let mut due = Vec::new();
@@ -103,7 +99,8 @@ mod tests {
     #[test]
     fn keys_lie_where_the_program_reads_them() {
         assert_eq!(packet(&[]), [0; 64]);
-        let packet = packet(&[DialogKey::new(0x0807_0605_0403_0201, 9), DialogKey::new(7, 1), DialogKey::new(8, 2)]);
+        let packet =
+            packet(&[DialogKey::new(0x0807_0605_0403_0201, 9), DialogKey::new(7, 1), DialogKey::new(8, 2)]);
         assert_eq!(packet.len(), 32 + 3 * 16);
         assert_eq!(packet[16..20], [3, 0, 0, 0]);
         assert_eq!(packet[32..48], [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0, 0]);
