@@ -110,7 +110,7 @@ fn once<'a, T: Ord + Hash + ToString + 'a>(
             Entry::Occupied(first) => {
                 let message = format!("{what} {} is there already", quoted(&value.value.to_string()));
                 let words = words(message, "the second one", "give it another one, or remove it");
-                report.error(code, value.span, words).beside(*first.get(), "the first one");
+                report.error_beside(code, value.span, words, (*first.get(), "the first one"));
             }
         }
     }
@@ -129,7 +129,7 @@ fn addresses(draft: &Draft, report: &mut Report<'_>) {
             let remedy = "write the backend's own address; with `l2` too, the service address is set on the \
                           backend's loopback only";
             let words = words(message, "its calls would come back here", remedy);
-            report.error(Code::DuplicateAddress, backend.span, words).beside(*listener, "the listener");
+            report.error_beside(Code::DuplicateAddress, backend.span, words, (*listener, "the listener"));
         }
     }
 }

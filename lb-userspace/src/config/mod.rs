@@ -13,10 +13,12 @@ mod render;
 mod report;
 mod section;
 mod syntax;
+mod template;
 mod values;
 
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
+pub use template::{Answers, template};
 
 use lb_common::limits;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -173,3 +175,10 @@ impl Backend {
         self.max_cps != Some(0) && self.max_channels != Some(0)
     }
 }
+
+#[cfg(test)]
+mod broken_tests;
+#[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
+mod mutation_tests;

@@ -41,8 +41,14 @@ impl<'a> Report<'a> {
     }
 
     /// Complains; the configuration is refused.
-    pub(super) fn error(&mut self, code: Code, span: Span, words: Words) -> &mut Complaint {
-        self.add(Severity::Error, code, span, words)
+    pub(super) fn error(&mut self, code: Code, span: Span, words: Words) {
+        self.add(Severity::Error, code, span, words);
+    }
+
+    /// Complains and shows another place that belongs to it, with a label.
+    pub(super) fn error_beside(&mut self, code: Code, span: Span, words: Words, other: (Span, &'static str)) {
+        let other = (self.clipped(other.0), other.1);
+        self.add(Severity::Error, code, span, words).other = Some(other);
     }
 
     /// Warns; the configuration is taken.
@@ -91,15 +97,6 @@ impl<'a> Report<'a> {
         let rest = &self.text[start..];
         let line_end = start + rest.find(['\n', '\r']).unwrap_or(rest.len());
         start..self.text.ceil_char_boundary(span.end).clamp(start, line_end)
-    }
-}
-
-impl Complaint {
-    /// Shows another place that belongs to it. It must come from a complaint or value of the same file.
-    pub(super) fn beside(&mut self, span: Span, label: &'static str) {
-        if span.start <= span.end {
-            self.other = Some((span.into(), label));
-        }
     }
 }
 

@@ -18,38 +18,51 @@ pub(super) fn mend<'t>(text: &'t str, report: &mut Report<'_>) -> Option<Cow<'t,
             Ok(_) => return Some(mended),
             Err(error) => error,
         };
-        complain(&error, &mended, report);
-        let broken = broken_part(&mended, error.span.start, &error.kind);
-        if mended[broken.clone()].trim().is_empty() {
+        let broken = Broken::find(&mended, error.span.start, &error.kind);
+        complain(&error, &broken, &mended, report);
+        if mended[broken.lines.clone()].trim().is_empty() {
             return None;
         }
-        mended = Cow::Owned(blanked(&mended, broken));
+        mended = Cow::Owned(blanked(&mended, broken.lines));
     }
     None
 }
 
 /// The lines that have to go for the rest to be parsed.
-fn broken_part(text: &str, at: usize, kind: &ErrorKind) -> Range<usize> {
-    let at = text.floor_char_boundary(at.min(text.len()));
-    let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let table = matches!(kind, ErrorKind::DuplicateTable { .. } | ErrorKind::RedefineAsArray);
-    if table || is_header(&text[line..]) {
-        // The keys below a header that is gone would fall to the table before it.
-        return line..next_line(text, line, is_header);
-    }
-    let start = match statement_before(text, line) {
-        // A value of several lines that the error lies in goes as a whole.
-        Some(before) if toml_span::parse(&text[before..line]).is_err() => before,
-        _ => line,
-    };
-    start..next_line(text, line, |rest| is_header(rest) || is_key(rest))
+struct Broken {
+    lines: Range<usize>,
+    /// The error was seen only where the next statement starts: the value before it does not end.
+    unfinished: bool,
 }
 
-/// Start of the last statement above a line that does not start one itself.
-fn statement_before(text: &str, line: usize) -> Option<usize> {
-    if is_key(&text[line..]) {
-        return None;
+impl Broken {
+    fn find(text: &str, at: usize, kind: &ErrorKind) -> Broken {
+        let at = text.floor_char_boundary(at.min(text.len()));
+        let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let starts_statement = |rest: &str| is_header(rest) || is_key(rest);
+        let here = &text[line..];
+        if let Some(before) = statement_before(text, line)
+            && toml_span::parse(&text[before..line]).is_err()
+        {
+            // A value of several lines goes as a whole.
+            let unfinished = starts_statement(here) || here.trim().is_empty();
+            let end = if unfinished { line } else { next_line(text, line, starts_statement) };
+            return Broken { lines: before..end, unfinished };
+        }
+        let end = if is_header(here)
+            || matches!(kind, ErrorKind::DuplicateTable { .. } | ErrorKind::RedefineAsArray)
+        {
+            // The keys below a header that is gone would fall to the table before it.
+            next_line(text, line, is_header)
+        } else {
+            next_line(text, line, starts_statement)
+        };
+        Broken { lines: line..end, unfinished: false }
     }
+}
+
+/// Start of the last `key = value` above a line, unless a header stands between.
+fn statement_before(text: &str, line: usize) -> Option<usize> {
     let mut at = line;
     while at > 0 {
         at = text[..at - 1].rfind('\n').map_or(0, |newline| newline + 1);
@@ -100,12 +113,20 @@ fn blanked(text: &str, range: Range<usize>) -> String {
     [&text[..range.start], &middle, &text[range.end..]].concat()
 }
 
-fn complain(error: &Error, text: &str, report: &mut Report<'_>) {
-    let (code, words, first) = describe(error, text);
+fn complain(error: &Error, broken: &Broken, text: &str, report: &mut Report<'_>) {
     let span = Span::new(error.span.start.min(text.len()), error.span.end.min(text.len()));
-    let complaint = report.error(code, span, words);
-    if let Some(first) = first.filter(|first| first.end <= text.len()) {
-        complaint.beside(first, "the first one");
+    if broken.unfinished {
+        let reason = "a bracket, a quote or the value itself is missing";
+        let words =
+            words("the value does not end", reason, "complete it before the next key or table starts");
+        let lines = Span::new(broken.lines.start, broken.lines.end);
+        report.error_beside(Code::Syntax, lines, words, (span, "something else was expected here"));
+        return;
+    }
+    let (code, words, first) = describe(error, text);
+    match first {
+        Some(first) => report.error_beside(code, span, words, (first, "the first one")),
+        None => report.error(code, span, words),
     }
 }
 
@@ -125,8 +146,12 @@ fn describe(error: &Error, text: &str) -> (Code, Words, Option<Span>) {
         }
         ErrorKind::DuplicateTable { name, first } => {
             let message = format!("the table [{}] stands twice", name.escape_debug());
-            let remedy =
-                format!("join the two, or write `[[{}]]` if there may be several", name.escape_debug());
+            let remedy = match name.as_str() {
+                "service" | "zone" | "backend" => {
+                    format!("write `[[{name}]]` with double brackets: there may be several")
+                }
+                _ => "put all its keys below one of the two".to_owned(),
+            };
             (Code::DuplicateKey, words(message, "a table has one place in a file", remedy), Some(*first))
         }
         ErrorKind::RedefineAsArray => syntax(
@@ -160,6 +185,11 @@ fn describe(error: &Error, text: &str) -> (Code, Words, Option<Span>) {
             "the file ends in the middle of a value".to_owned(),
             "a value or a closing bracket is missing",
             "complete the last line",
+        ),
+        ErrorKind::Wanted { expected: "newline", .. } => syntax(
+            "something follows the value".to_owned(),
+            "one line holds one key and its value",
+            "move it to a line of its own, put `#` before it, or put the whole value in quotes",
         ),
         ErrorKind::DottedKeyInvalidType { first } => (
             Code::DuplicateKey,
