@@ -38,15 +38,13 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Output, Failure> {
-    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let text = render(arguments, &node);
-    if let Err(complaints) = config::parse(&text, "the new configuration") {
-        return Err(Failure::bad(
+    let text = config::template(&answers(arguments)).map_err(|complaints| {
+        Failure::bad(
             "config_refused",
             format!("this would not be a good configuration:\n\n{}", complaints.render(false).trim_end()),
         )
-        .remedy("mend the arguments; nothing was written"));
-    }
+        .remedy("mend the arguments; nothing was written")
+    })?;
     if arguments.output == Path::new("-") {
         return Output::new("config", &text, text.clone());
     }
@@ -55,6 +53,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Output, Failure> {
     let told =
         format!("wrote {file}\nnext: `sipsteer check --host {file}`, then `sipsteer run --config {file}`");
     Output::new("file", &arguments.output, told)
+}
+
+fn answers(arguments: &Arguments) -> config::Answers {
+    config::Answers {
+        node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        interfaces: arguments.interface.clone(),
+        listen: arguments.listen.clone(),
+        backends: arguments.backend.clone(),
+        forwarding: arguments.forwarding.clone(),
+        zone: String::new(),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
@@ -76,83 +85,4 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(cannot)?;
     file.write_all(text.as_bytes()).map_err(cannot)
-}
-
-fn render(arguments: &Arguments, node: &str) -> String {
-    let list = |items: &[String]| items.iter().map(|i| quoted(i)).collect::<Vec<_>>().join(", ");
-    let mut text = format!(
-        "# sipsteer: which calls go where. `sipsteer check` looks at this file, `sipsteer reload` takes it.\n\n\
-         [node]\n\
-         name = {}\n\
-         # Interfaces that calls arrive at and leave by.\n\
-         interfaces = [{}]\n\
-         # auto: in the driver, or slower in the network stack with a warning. native: in the driver or not at all.\n\
-         xdp_mode = \"auto\"\n\n\
-         [[service]]\n\
-         name = \"trunks\"\n\
-         # What callers send to. The address must be on this host.\n\
-         listen = [{}]\n\
-         # nat: servers have this host as their default route. l2: servers are in the same LAN, have the service's\n\
-         # address on their loopback and answer callers themselves.\n\
-         forwarding = {}\n\
-         # Groups of servers in order of preference.\n\
-         zones = [\"main\"]\n",
-        quoted(node),
-        list(&arguments.interface),
-        list(&arguments.listen),
-        quoted(&arguments.forwarding),
-    );
-    for (number, address) in (1..).zip(&arguments.backend) {
-        text.push_str(&format!(
-            "\n[[backend]]\nname = \"sw{number}\"\nzone = \"main\"\naddress = {}\n",
-            quoted(address)
-        ));
-    }
-    text
-}
-
-/// A TOML string.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn arguments() -> Arguments {
-        Arguments {
-            interface: vec!["eth0".to_owned()],
-            listen: vec!["203.0.113.10:5060/udp".to_owned()],
-            backend: vec!["10.0.0.11:5060".to_owned(), "10.0.0.12:5060".to_owned()],
-            forwarding: "l2".to_owned(),
-            output: "-".into(),
-        }
-    }
-
-    #[test]
-    fn what_is_written_is_a_good_configuration() {
-        let config = config::parse(&render(&arguments(), "lb1"), "test").unwrap().config;
-        assert_eq!(config.node.interfaces, ["eth0"]);
-        assert_eq!(config.services[0].listen, ["203.0.113.10:5060".parse().unwrap()]);
-        assert_eq!(config.backends.len(), 2);
-        assert_eq!(config.services[0].forwarding, config::Forwarding::L2);
-    }
-
-    #[test]
-    fn arguments_cannot_write_tables_of_their_own() {
-        let hostile =
-            Arguments { interface: vec!["eth0\"]\n[[backend]]\nname = \"x".to_owned()], ..arguments() };
-        assert!(config::parse(&render(&hostile, "lb1"), "test").is_err());
-        assert_eq!(quoted("a\"b\\\n"), "\"a\\\"b\\\\\\u000A\"");
-    }
 }

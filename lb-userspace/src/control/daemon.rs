@@ -30,11 +30,14 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use lb_common::map::{
-    backend::{name_of, will},
-    dialog::{Phase, State},
-    service::unmapped,
-    settings::Settings,
+use lb_common::{
+    decide::expiry,
+    map::{
+        backend::{name_of, will},
+        dialog::{Phase, State},
+        service::unmapped,
+        settings::Settings,
+    },
 };
 use std::{net::IpAddr, time::Duration};
 use tokio::time::Instant;
@@ -411,14 +414,13 @@ impl Daemon {
 
 /// Whether a dialog looks past its lifetime. Only a hint: the kernel looks again before it buries.
 fn overdue(state: State, now: u32, settings: &Settings) -> bool {
-    let lifetime = match Phase::from_number(state.phase) {
-        Some(Phase::Unanswered | Phase::Cancelled) => settings.unanswered_ticks,
-        Some(Phase::Answered) => settings.answered_ticks,
-        Some(Phase::Ended | Phase::Transaction) => settings.ended_ticks,
-        Some(Phase::Subscribed) => settings.subscribed_ticks,
-        // A dead one that nobody buried: its place in the queue was lost.
-        Some(Phase::Dead) => settings.burial_ticks,
-        Some(Phase::Buried) | None => return false,
+    let lifetime = if state.is_live() {
+        expiry::lifetime(settings, state.phase)
+    } else if state.phase == Phase::Dead as u8 {
+        // One that nobody buried: its place in the queue was lost.
+        settings.burial_ticks
+    } else {
+        return false;
     };
     state.age(now) > lifetime
 }
@@ -428,31 +430,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dialog_is_overdue_after_the_lifetime_of_its_phase() {
+    fn a_dialog_is_overdue_after_its_lifetime() {
         let settings = Settings {
             unanswered_ticks: 200,
             answered_ticks: 40_000,
-            ended_ticks: 40,
-            subscribed_ticks: 4000,
             burial_ticks: 3,
             ..Settings::default()
         };
-        let cases = [
-            (Phase::Unanswered, 200),
-            (Phase::Cancelled, 200),
-            (Phase::Answered, 40_000),
-            (Phase::Ended, 40),
-            (Phase::Transaction, 40),
-            (Phase::Subscribed, 4000),
-            (Phase::Dead, 3),
-        ];
-        for (phase, lifetime) in cases {
+        for (phase, lifetime) in [(Phase::Unanswered, 200), (Phase::Answered, 40_000), (Phase::Dead, 3)] {
             // Seen shortly before the 16 bits wrap.
             let state = State { phase: phase as u8, seen: 0xfff0, ..State::default() };
             assert!(!overdue(state, 0x1_fff0 + lifetime, &settings), "{phase:?}");
             assert!(overdue(state, 0x1_fff0 + lifetime + 1, &settings), "{phase:?}");
         }
-        assert!(!overdue(State { phase: 8, ..State::default() }, 60_000, &settings));
+        assert!(!overdue(State { phase: Phase::Buried as u8, ..State::default() }, 60_000, &settings));
         assert!(!overdue(State::default(), 60_000, &settings));
     }
 }
