@@ -1,0 +1,1 @@
+//! The `sipsteer` under test.
