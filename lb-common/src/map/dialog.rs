@@ -141,25 +141,54 @@ impl State {
     }
 }
 
+/// What tells how a dialog goes on, guarded by the generation like the state word.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Without a final answer: hash of the topmost Via branch of the INVITE, which the ACK of a refusal repeats
+    /// (RFC 3261 17.1.1.3). Answered: hash of the To tag of the ACK, which a BYE carries. 0: not known.
+    pub hash: u32,
+    /// As in the state word.
+    pub generation: u16,
+    /// Explicit padding.
+    pub _pad: u16,
+}
+
+const _: () = assert!(size_of::<Evidence>() == 8);
+
+impl Evidence {
+    /// The evidence as one word, little endian, as it lies in memory.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.hash as u64 | (self.generation as u64) << 32 | (self._pad as u64) << 48
+    }
+
+    /// The evidence of a word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Evidence {
+        Evidence { hash: word as u32, generation: (word >> 32) as u16, _pad: (word >> 48) as u16 }
+    }
+}
+
 /// Value of DIALOGS.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dialog {
-    /// The state word.
-    pub state: State,
     /// The key, repeated: whoever holds a pointer to this value compares it after reading.
     pub call_key: u64,
     /// The key's service, repeated.
     pub service: u32,
-    /// Hash of the topmost Via branch of the INVITE (RFC 3261 17.1.1.3: the ACK of a refused INVITE carries it again).
-    pub branch: u32,
-    /// Hash of the address and port the dialog was opened from.
-    pub caller: u32,
-    /// Hash of the To tag, learnt from the ACK of the accepted INVITE; 0: not known.
-    pub to_tag: u32,
+    /// Hash of the address and port of the dialog's other side, the one that is not the backend.
+    pub peer: u32,
+    /// See [`Evidence`].
+    pub evidence: Evidence,
+    /// The state word. Last, so that memory which is being given to another dialog shows its new key before its new
+    /// state: whoever reads the state first and the key afterwards notices.
+    pub state: State,
 }
 
 const _: () = assert!(size_of::<Dialog>() == 32);
+const _: () = assert!(core::mem::offset_of!(Dialog, state) == 24);
 
 /// The one value of DIALOG_TALLY, kept by atomic additions.
 #[repr(C)]

@@ -1,0 +1,91 @@
+//! A packet from a backend of a `nat` service: which of the service's addresses does it leave from?
+
+use super::{
+    DialogHeaders, Inspect, Tables, expiry, peer_of, pin,
+    steer::{Remembered, remember},
+    track::{self, Sender},
+};
+use crate::{
+    limits::MAX_SERVICES_PER_BACKEND,
+    map::{backend::BackendAddress, dialog::DialogKey},
+    sip::Kind,
+    verdict::Verdict,
+};
+
+/// What is known of a backend's packet before the decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Outbound {
+    /// The backend and the services it serves.
+    pub from: BackendAddress,
+    /// What it is.
+    pub kind: Kind,
+    /// Keyed hash of its Call-ID, if it has one.
+    pub call_key: Option<u64>,
+    /// Keyed hash of its destination address and port.
+    pub destination: u64,
+}
+
+/// Where a backend's packet leaves from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// The service.
+    pub service: u16,
+    /// Its listener (RFC 3581 section 4: the address and port that the request arrived at).
+    pub listener: u8,
+    /// How it leaves us.
+    pub verdict: Verdict,
+}
+
+/// Finds the dialog of a backend's packet in the services it serves; its own new requests are pinned to it, so that
+/// their answers and the rest of their dialogs find it.
+#[inline(always)]
+pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound, inspect: &I) -> Leaving {
+    let first = packet.from.services[0];
+    let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply };
+    let Some(call_key) = packet.call_key else { return plain };
+    let mut found = None;
+    let mut i = 0;
+    while i < MAX_SERVICES_PER_BACKEND {
+        if i >= packet.from.count as usize {
+            break;
+        }
+        found = pin::find(tables, &DialogKey::new(call_key, packet.from.services[i]));
+        if found.is_some() {
+            break;
+        }
+        i += 1;
+    }
+    let headers = if track::needs_headers(packet.kind, found.as_ref().map(|f| &f.dialog), Sender::Backend) {
+        inspect.dialog_headers()
+    } else {
+        DialogHeaders::default()
+    };
+    let now = tables.now();
+    if let Some(found) = found {
+        let state = found.dialog.state;
+        // Two backends may share a Call-ID, one calling the other through us: only the pinned one changes the dialog.
+        if state.backend == packet.from.backend
+            && track::update(tables, &found, packet.kind, headers, Sender::Backend, None, now)
+        {
+            expiry::tend(tables, now);
+        }
+        return Leaving {
+            service: found.dialog.service as u16,
+            listener: state.listener,
+            verdict: Verdict::Reply,
+        };
+    }
+    let opens = match packet.kind {
+        Kind::Request(method) if headers.to_tag == 0 => track::opening_phase(method),
+        _ => None,
+    };
+    let Some(phase) = opens else { return plain };
+    let key = DialogKey::new(call_key, first);
+    let peer = peer_of(packet.destination);
+    let verdict = match remember(tables, &key, phase, packet.from.backend, 0, peer, headers.branch, now) {
+        Remembered::New => Verdict::ReplyNew,
+        Remembered::Already(_) => Verdict::Reply,
+        Remembered::Not => Verdict::ReplyUnpinned,
+    };
+    Leaving { service: first, listener: 0, verdict }
+}
