@@ -22,12 +22,7 @@ impl PassProgram {
     /// # Errors
     /// When the kernel refuses the program.
     pub fn attach(namespace: &Namespace, device: &str) -> Result<PassProgram> {
-        let mut loader = EbpfLoader::new();
-        // The object holds the real program's maps too; here they are never used.
-        for map in lb_common::map::TABLE {
-            loader.map_max_entries(map.name, 1);
-        }
-        let mut object = loader.load(sipsteer::OBJECT)?;
+        let mut object = object_with_small_maps()?;
         let program: &mut Xdp =
             object.program_mut("pass").context("the object has no program `pass`")?.try_into()?;
         program.load()?;
@@ -36,6 +31,18 @@ impl PassProgram {
             .with_context(|| format!("cannot attach `pass` to {device}"))?;
         Ok(PassProgram(object))
     }
+}
+
+/// The programs of `sipsteer`, not loaded yet, with maps of one entry: for what does not use the maps.
+///
+/// # Errors
+/// When the kernel refuses a map.
+pub fn object_with_small_maps() -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    for map in lb_common::map::TABLE {
+        loader.map_max_entries(map.name, 1);
+    }
+    Ok(loader.load(sipsteer::OBJECT)?)
 }
 
 /// How XDP is attached to a device.

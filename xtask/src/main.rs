@@ -8,6 +8,7 @@
 //! Deliberately absent: anything that ships.
 
 mod demo;
+mod kernel;
 mod lab;
 mod suite;
 mod tidy;
@@ -31,6 +32,8 @@ enum Tool {
     Lab(lab::Arguments),
     /// Runs every test there is
     Test(suite::Arguments),
+    /// Runs the kernel tests under the running and under other kernels
+    Kernel(kernel::Arguments),
     /// Checks the house rules
     Tidy,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Tool::Demo(arguments) => demo::run(&arguments),
         Tool::Lab(arguments) => lab::run(&arguments),
         Tool::Test(arguments) => suite::run(&arguments),
+        Tool::Kernel(arguments) => kernel::run(&arguments),
         Tool::Tidy => tidy::run(),
     };
     match outcome {
