@@ -129,3 +129,22 @@ pub fn facts_of(program: &ProgramInfo) -> Result<Facts> {
         verified_instructions: field("verified_insns"),
     })
 }
+
+/// Bytes of kernel memory of all maps that this process holds open, as the kernel accounts them.
+///
+/// # Errors
+/// When `/proc` is not mounted.
+pub fn own_map_memory() -> Result<u64> {
+    let mut maps = std::collections::BTreeMap::new();
+    for entry in fs::read_dir("/proc/self/fdinfo")? {
+        // The one that lists the folder is gone by now.
+        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
+        let field = |name: &str| -> Option<u64> {
+            text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?.trim().parse().ok()
+        };
+        if let (Some(id), Some(bytes)) = (field("map_id"), field("memlock")) {
+            maps.insert(id, bytes);
+        }
+    }
+    Ok(maps.values().sum())
+}

@@ -115,7 +115,7 @@ pub(crate) fn verdicts(counters: &Value) -> Result<BTreeMap<String, u64>> {
         counters["verdicts"].as_array().context("`sipsteer counters --json` has no list `verdicts`")?;
     let mut verdicts = BTreeMap::new();
     for row in rows {
-        let name = row["name"].as_str().with_context(|| format!("a verdict has no name: {row}"))?;
+        let name = row["verdict"].as_str().with_context(|| format!("a verdict has no name: {row}"))?;
         let packets = row["packets"].as_u64().with_context(|| format!("a verdict has no packets: {row}"))?;
         if packets > 0 {
             verdicts.insert(name.to_owned(), packets);
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn verdicts_that_did_not_occur_are_left_out() -> Result<()> {
         let counters = serde_json::json!({"verdicts": [
-            {"name": "reply", "packets": 3, "bytes": 9}, {"name": "not-ours", "packets": 0, "bytes": 0}
+            {"verdict": "reply", "packets": 3, "bytes": 9}, {"verdict": "not-ours", "packets": 0, "bytes": 0}
         ]});
         assert_eq!(verdicts(&counters)?, BTreeMap::from([("reply".to_owned(), 3)]));
         assert!(verdicts(&serde_json::json!({})).is_err());
