@@ -1,24 +1,14 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{
-    file, hash_key,
-    lock::Lock,
-    start::{self, Options, check_settings, netlink_failure},
-};
+use super::{lock::Lock, start::Options};
 use crate::{
     config::Config,
-    core::{
-        lifetimes,
-        model::{Circumstances, Model},
-        plan::Plan,
-        summary::Summary,
-    },
+    core::model::{Circumstances, Model},
     dataplane::{
         attach::{self, Attachment},
         clock,
         load::Programs,
-        neighbours::{Change, Neighbours},
-        netlink::Event,
+        neighbours::Neighbours,
         tables::Tables,
         tend::{self, Swept},
     },
@@ -35,11 +25,10 @@ use lb_common::{
     map::{
         backend::{name_of, will},
         dialog::{Phase, State},
-        service::unmapped,
         settings::Settings,
     },
 };
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table.
@@ -83,90 +72,6 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Takes the configuration file anew. When anything is wrong with it, everything stays as it was.
-    ///
-    /// # Errors
-    /// All complaints about the file, or the first thing that is wrong with the host.
-    pub async fn reload(&mut self) -> Result<Summary, Failure> {
-        let result = self.try_reload().await;
-        self.reload_refused = result.as_ref().err().map(ToString::to_string);
-        match &result {
-            Ok(summary) => tracing::info!("reloaded {}: {summary}", self.options.config.display()),
-            Err(failure) => tracing::error!("reload refused, the configuration stays as it was: {failure}"),
-        }
-        result
-    }
-
-    async fn try_reload(&mut self) -> Result<Summary, Failure> {
-        let config = file::load(&self.options.config, |warnings| {
-            tracing::warn!("{}", warnings.render(false).trim_end());
-        })?;
-        start::check_host(&config, &self.options.places.pins, &self.neighbours).await?;
-        self.check_fixed(&config)?;
-        let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
-        let settings = lifetimes::settings(&config, hash_key, self.hz);
-        check_settings(&self.settings, &settings, &self.options)?;
-        let model = self
-            .model
-            .next(&config, &Circumstances::default())
-            .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
-
-        if config.node.interfaces != self.config.node.interfaces {
-            self.attach_all(&config)?;
-        }
-        let summary = self.change_to(model)?;
-        self.tables.maps.set_settings(&settings)?;
-        self.settings = settings;
-        self.config = config;
-        self.since.configured = Timestamp::now();
-        self.write_facts();
-        self.drop_other_links();
-        self.set_ports()?;
-        self.watch_backends()?;
-        self.settle().await;
-        self.refresh_neighbours().await;
-        self.sweep_due = Instant::now() + self.sweep_interval();
-        Ok(summary)
-    }
-
-    /// Refuses what only a new start can change.
-    fn check_fixed(&self, config: &Config) -> Result<(), Failure> {
-        let present = self.tables.maps.dialogs_capacity();
-        if config.dialogs.max == present {
-            return Ok(());
-        }
-        Err(Failure::bad(
-            "dialogs_max_changed",
-            format!("dialogs.max is {} now, but the table has room for {present} dialogs", config.dialogs.max),
-        )
-        .remedy(
-            "put the earlier number back, or run `sipsteer detach` and then `sipsteer run`, which forgets where the \
-             calls in progress are pinned",
-        ))
-    }
-
-    /// Makes the maps those of a model.
-    fn change_to(&mut self, model: Model) -> Result<Summary, Failure> {
-        let plan = Plan::between(&self.model, &model);
-        if let Err(failure) = self.tables.apply(&plan.writes) {
-            // What was written stays usable; the next plan starts from what really stands there.
-            self.model = Model::adopted(self.tables.found()?);
-            return Err(failure);
-        }
-        self.model = model;
-        Ok(plan.summary)
-    }
-
-    fn attach_all(&mut self, config: &Config) -> Result<(), Failure> {
-        let links = self.neighbours.links();
-        let pins = &self.options.places.pins;
-        let made =
-            attach::attach(pins, &self.programs, &config.node.interfaces, config.node.xdp_mode, &links)?;
-        start::tell(&made, &self.programs);
-        self.attachments = made;
-        Ok(())
-    }
-
     /// Takes the program off interfaces that the configuration no longer names.
     pub(super) fn drop_other_links(&self) {
         let pins = &self.options.places.pins;
@@ -182,133 +87,7 @@ impl Daemon {
         }
     }
 
-    /// Lets packets leave by all our interfaces.
-    pub(super) fn set_ports(&mut self) -> Result<(), Failure> {
-        let present: Vec<u32> = self
-            .attachments
-            .iter()
-            .map(|a| a.ifindex)
-            .filter(|ifindex| self.neighbours.link_by_index(*ifindex).is_some())
-            .collect();
-        self.tables.maps.set_ports(&present)
-    }
-
-    /// Follows the next hops of all backends of the model.
-    pub(super) fn watch_backends(&mut self) -> Result<(), Failure> {
-        let backends = self.tables.maps.backends()?;
-        let targets: Vec<(u16, IpAddr, _)> = backends
-            .iter()
-            .filter(|(_, b)| b.will != will::DISABLED)
-            .map(|(id, b)| (*id, unmapped(b.address), b.next_hop))
-            .collect();
-        self.neighbours.set_targets(targets, &self.config.node.interfaces);
-        Ok(())
-    }
-
-    /// Something happened to the network.
-    pub(super) fn on_event(&mut self, event: Event) {
-        match &event {
-            Event::Link(link) if self.config.node.interfaces.contains(&link.name) => {
-                let held = self.attachments.iter().find(|a| a.interface == link.name);
-                let another = held.is_some_and(|a| a.ifindex != link.ifindex);
-                self.neighbours.note(event.clone());
-                if another {
-                    self.attach_again();
-                }
-            }
-            Event::LinkGone(link) => {
-                if self.attachments.iter().any(|a| a.ifindex == link.ifindex) {
-                    tracing::error!(
-                        "{}: the interface is gone; it will be attached when one of this name appears",
-                        link.name
-                    );
-                }
-                self.neighbours.note(event);
-            }
-            _ => self.neighbours.note(event),
-        }
-    }
-
-    /// An interface that was gone is back, with another number.
-    fn attach_again(&mut self) {
-        let links = self.neighbours.links();
-        let present: Vec<String> = self
-            .config
-            .node
-            .interfaces
-            .iter()
-            .filter(|i| links.iter().any(|l| l.name == **i))
-            .cloned()
-            .collect();
-        let pins = &self.options.places.pins;
-        match attach::attach(pins, &self.programs, &present, self.config.node.xdp_mode, &links) {
-            Ok(attachments) => {
-                let anew: Vec<Attachment> = attachments
-                    .iter()
-                    .filter(|a| !self.attachments.iter().any(|b| b.ifindex == a.ifindex))
-                    .cloned()
-                    .collect();
-                start::tell(&anew, &self.programs);
-                // Those that are still gone keep their old number, so that their return is noticed.
-                self.attachments.retain(|a| !present.contains(&a.interface));
-                self.attachments.extend(attachments);
-                if let Err(failure) = self.set_ports() {
-                    tracing::error!("{failure}");
-                }
-            }
-            Err(failure) => tracing::error!("cannot attach again: {failure}"),
-        }
-    }
-
-    /// Draws the conclusions of what happened to the network.
-    pub(super) async fn settle(&mut self) {
-        let changes = self.neighbours.settle().await;
-        self.write_next_hops(changes);
-    }
-
-    /// Reads the network anew and has the kernel confirm the neighbours.
-    pub(super) async fn refresh_neighbours(&mut self) {
-        match self.neighbours.refresh().await {
-            Ok(changes) => self.write_next_hops(changes),
-            Err(e) => tracing::error!("{}", netlink_failure(&e)),
-        }
-        // An event about an interface may have been lost.
-        let links = self.neighbours.links();
-        let returned = self
-            .attachments
-            .iter()
-            .any(|a| links.iter().any(|l| l.name == a.interface && l.ifindex != a.ifindex));
-        if returned {
-            self.attach_again();
-            self.settle().await;
-        }
-    }
-
-    fn write_next_hops(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            if let Err(failure) = self.tables.set_next_hop(change.backend, change.next_hop) {
-                tracing::error!("{failure}");
-                continue;
-            }
-            let name = self.backend_name(change.backend);
-            if let Some(hop) = change.next_hop {
-                let interface = self.neighbours.link_by_index(hop.ifindex).map_or("?", |l| l.name.as_str());
-                let mac = view::mac(hop.destination_mac);
-                tracing::info!("backend {name}: next hop {mac} on {interface}");
-            }
-        }
-    }
-
-    /// Says which backends have no next hop yet, and why.
-    pub(super) fn tell_unresolved(&self) {
-        for id in self.model.backends.keys() {
-            if let Some(reason) = self.neighbours.reason(*id) {
-                tracing::warn!("backend {} has no next hop: {reason}", self.backend_name(*id));
-            }
-        }
-    }
-
-    fn backend_name(&self, id: u16) -> String {
+    pub(super) fn backend_name(&self, id: u16) -> String {
         self.model.backends.get(&id).map_or_else(|| format!("number {id}"), |b| name_of(&b.name).to_owned())
     }
 
@@ -326,7 +105,7 @@ impl Daemon {
         }
     }
 
-    fn sweep_interval(&self) -> Duration {
+    pub(super) fn sweep_interval(&self) -> Duration {
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed { SWEEP_REMOVED } else { SWEEP }
     }

@@ -192,10 +192,13 @@ pub(super) fn tell(attachments: &[Attachment], programs: &Programs) {
         let name = &a.interface;
         match a.how {
             How::Attached => {
-                tracing::info!("{name}: attached program {program} in {mode} mode (link {})", a.link)
+                tracing::info!("{name}: attached program {program} in {mode} mode (link {})", a.link);
             }
             How::Adopted => {
-                tracing::info!("{name}: put program {program} under the pinned link {} ({mode} mode)", a.link)
+                tracing::info!(
+                    "{name}: put program {program} under the pinned link {} ({mode} mode)",
+                    a.link
+                );
             }
             How::AttachedAnew => tracing::warn!(
                 "{name}: the pinned link was that of an interface that is gone; attached program {program} in {mode} \

@@ -37,7 +37,7 @@ pub fn hand_over(programs: &Programs, keys: &[DialogKey]) -> Result<(), Failure>
 }
 
 fn packet(keys: &[DialogKey]) -> Vec<u8> {
-    let mut packet = vec![0_u8; SHORTEST.max(KEYS_AT + keys.len() * size_of::<DialogKey>())];
+    let mut packet = vec![0_u8; SHORTEST.max(KEYS_AT + size_of_val(keys))];
     let count = keys.len() as u32;
     packet[COUNT_AT..COUNT_AT + 4].copy_from_slice(&count.to_le_bytes());
     for (slot, key) in packet[KEYS_AT..].chunks_exact_mut(size_of::<DialogKey>()).zip(keys) {
