@@ -138,7 +138,7 @@ impl Status {
             match interface.mode.as_deref() {
                 _ if interface.ifindex == 0 => attention.push(format!("interface {name} is gone")),
                 Some("generic") => {
-                    attention.push(format!("{name} runs in generic mode, several times slower"))
+                    attention.push(format!("{name} runs in generic mode, several times slower"));
                 }
                 _ => {}
             }
