@@ -76,7 +76,7 @@ fn read_node(value: &Value<'_>, report: &mut Report<'_>) -> Option<NodeDraft> {
     let interfaces = interfaces.map(|(_, texts)| texts).unwrap_or_default();
     Some(NodeDraft {
         name: required_name(&node, "\"lb1\"", report),
-        interfaces: interfaces.into_iter().filter_map(|t| values::interface(t, report)).collect(),
+        interfaces: interfaces.into_iter().filter_map(|t| values::interface(&t, report)).collect(),
         xdp_mode: node
             .get("xdp_mode")
             .and_then(|v| choice(v, "xdp_mode", XDP_MODES, "", report))
@@ -142,9 +142,9 @@ fn read_service(value: &Value<'_>, report: &mut Report<'_>) -> Option<ServiceDra
     Some(ServiceDraft {
         span: service.span,
         name: required_name(&service, "\"trunks\"", report),
-        listen: listen.into_iter().filter_map(|t| values::listener(t, report)).collect(),
+        listen: listen.into_iter().filter_map(|t| values::listener(&t, report)).collect(),
         forwarding,
-        zones: zones.into_iter().filter_map(|t| values::name(t, report)).collect(),
+        zones: zones.into_iter().filter_map(|t| values::name(&t, report)).collect(),
     })
 }
 
@@ -169,7 +169,7 @@ fn filled<'v>(
 fn read_zone(value: &Value<'_>, report: &mut Report<'_>) -> Option<ZoneDraft> {
     let zone = Section::new("[[zone]]", value, &["name", "address"], report)?;
     let address = zone.get("address").and_then(|v| text(v, "\"sip.uk.example.com:5060\"", report));
-    let address = address.and_then(|t| values::host(t, report));
+    let address = address.and_then(|t| values::host(&t, report));
     if let Some(span) = zone.key_span("address").filter(|_| address.is_some()) {
         let reason = "redirects by 302 arrive with the slow path";
         let words = words(
@@ -198,8 +198,8 @@ fn read_backend(value: &Value<'_>, limits: &mut Limits, report: &mut Report<'_>)
     Some(BackendDraft {
         span: backend.span,
         name: required_name(&backend, "\"sw1\"", report),
-        zone: zone.and_then(|t| values::name(t, report)),
-        address: address.and_then(|t| values::backend(t, report)),
+        zone: zone.and_then(|t| values::name(&t, report)),
+        address: address.and_then(|t| values::backend(&t, report)),
         max_cps: max_cps.and_then(|(_, limit)| limit).unwrap_or(Some(MAX_CPS)),
         max_channels: max_channels.and_then(|(_, limit)| limit).unwrap_or(Some(MAX_CHANNELS)),
         weight: weight as u16,
@@ -238,9 +238,9 @@ fn required_name(
     report: &mut Report<'_>,
 ) -> Option<Spanned<String>> {
     let value = section.required("name", example, report)?;
-    text(value, example, report).and_then(|t| values::name(t, report))
+    text(value, example, report).and_then(|t| values::name(&t, report))
 }
 
 fn optional_name(section: &Section<'_, '_>, key: &str, report: &mut Report<'_>) -> Option<Spanned<String>> {
-    text(section.get(key)?, "\"uk\"", report).and_then(|t| values::name(t, report))
+    text(section.get(key)?, "\"uk\"", report).and_then(|t| values::name(&t, report))
 }

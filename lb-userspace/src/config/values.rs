@@ -22,13 +22,13 @@ pub(super) enum Use {
 }
 
 /// A name: 1 to 32 of `A-Z a-z 0-9 . _ -`, so that it fits maps, metrics and command lines unescaped.
-pub(super) fn name(text: Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<String>> {
+pub(super) fn name(text: &Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<String>> {
     let value = text.value;
     let odd = value.chars().find(|c| !(c.is_ascii_alphanumeric() || ".-_".contains(*c)));
     let problem = if value.is_empty() {
         "the name is empty".to_owned()
     } else if let Some(odd) = odd {
-        format!("the name contains {:?}", odd)
+        format!("the name contains {odd:?}")
     } else if value.len() > limits::NAME_LEN {
         format!("the name has {} characters", value.len())
     } else {
@@ -41,7 +41,7 @@ pub(super) fn name(text: Spanned<&str>, report: &mut Report<'_>) -> Option<Spann
 }
 
 /// The name of a network interface, as the kernel allows it: 1 to 15 bytes without slash, colon and blanks.
-pub(super) fn interface(text: Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<String>> {
+pub(super) fn interface(text: &Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<String>> {
     let value = text.value;
     let odd = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
     if !value.is_empty() && value.len() <= 15 && !value.contains(odd) && value != "." && value != ".." {
@@ -54,7 +54,7 @@ pub(super) fn interface(text: Spanned<&str>, report: &mut Report<'_>) -> Option<
 }
 
 /// An address of a listener, `address:port/udp`.
-pub(super) fn listener(text: Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<SocketAddr>> {
+pub(super) fn listener(text: &Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<SocketAddr>> {
     let Some((socket, transport)) = text.value.rsplit_once('/') else {
         let address = socket_address(text.value, Use::Listener, text.span, report)?;
         let remedy = format!("write \"{address}/udp\"");
@@ -85,7 +85,7 @@ pub(super) fn listener(text: Spanned<&str>, report: &mut Report<'_>) -> Option<S
 }
 
 /// An address of a backend, `address:port`.
-pub(super) fn backend(text: Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<SocketAddr>> {
+pub(super) fn backend(text: &Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<SocketAddr>> {
     let value = text.value;
     if let Some((socket, transport)) = value.rsplit_once('/') {
         let message = format!("a backend's address has no transport: {}", quoted(value));
@@ -169,7 +169,7 @@ fn no_socket_address(text: &str) -> (Code, Words) {
 }
 
 /// Where other balancers may send callers to: a host name or IPv4 address, perhaps with a port.
-pub(super) fn host(text: Spanned<&str>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn host(text: &Spanned<&str>, report: &mut Report<'_>) -> Option<String> {
     let (host, port) =
         text.value.split_once(':').map_or((text.value, None), |(host, port)| (host, Some(port)));
     let label = |label: &str| {

@@ -4,10 +4,7 @@ use super::model::Model;
 use crate::config::{self, Config};
 use lb_common::{
     limits,
-    map::{
-        backend::{name_of, will},
-        service::ServiceKey,
-    },
+    map::{backend::name_of, service::ServiceKey},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,11 +22,12 @@ pub(super) struct Ids {
 /// More backends than ids, because removed ones still hold theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no backend id is free: {removed} removed backends still have calls and hold theirs; reload again when some have \
-     ended, or take fewer backends at once"
+    "no backend id is free: backends that are no longer in the configuration but still have calls hold {removed} of \
+     {max}; reload again when some have ended, or change fewer backends at once",
+    max = limits::MAX_BACKENDS
 )]
 pub struct OutOfIds {
-    /// Removed backends that hold an id.
+    /// Backends that hold an id and are no longer in the configuration.
     pub removed: usize,
 }
 
@@ -45,25 +43,23 @@ impl Ids {
 fn backends(config: &Config, old: &Model) -> Result<Vec<u16>, OutOfIds> {
     let by_address: BTreeMap<([u8; 16], u16), u16> =
         old.backends.iter().rev().map(|(id, b)| ((b.address, b.port), *id)).collect();
+    let known = |b: &config::Backend| {
+        let key = ServiceKey::udp(b.address);
+        by_address.get(&(key.address, key.port)).copied()
+    };
     let mut free = (0..limits::MAX_BACKENDS as u16).filter(|id| !old.backends.contains_key(id));
-    config
-        .backends
-        .iter()
-        .map(|backend| {
-            let key = ServiceKey::udp(backend.address);
-            by_address.get(&(key.address, key.port)).copied().or_else(|| free.next()).ok_or_else(|| {
-                OutOfIds { removed: old.backends.values().filter(|b| b.will == will::REMOVED).count() }
-            })
-        })
-        .collect()
+    let ids: Option<Vec<u16>> = config.backends.iter().map(|b| known(b).or_else(|| free.next())).collect();
+    ids.ok_or_else(|| {
+        let kept = config.backends.iter().filter_map(known).count();
+        OutOfIds { removed: old.backends.len().saturating_sub(kept) }
+    })
 }
 
-/// A service is its name, or, when that is new, the service without a name that had one of its addresses.
+/// A service is its name, or, when that is new, the service that had one of its addresses and is gone by name.
 fn services(config: &Config, old: &Model) -> Vec<u16> {
     let by_name = service_names(old);
-    let kept: BTreeSet<u16> =
+    let mut used: BTreeSet<u16> =
         config.services.iter().filter_map(|s| by_name.get(s.name.as_str()).copied()).collect();
-    let mut used = kept.clone();
     let mut ids = Vec::with_capacity(config.services.len());
     for service in &config.services {
         let id = by_name

@@ -6,9 +6,13 @@
 //! comes to the same table.
 
 use lb_common::limits::RING_SLOTS;
+use std::cmp::Reverse;
 
 /// Slots of a table.
 const SLOTS: usize = RING_SLOTS as usize;
+/// How many slots are left when looking through them is quicker than walking permutations: with k left, a walk takes
+/// 65,537 / k steps on average, and half of all steps would be spent on the last 256 slots.
+const LAST: usize = 384;
 
 /// One backend of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +27,7 @@ pub struct Entry<'a> {
 
 /// Builds the table: [`RING_SLOTS`] backend ids, or none when there are no entries.
 ///
-/// Slots per backend are its exact share rounded up or down, and at least one.
+/// Slots per backend are its exact share rounded up or down, and at least one, for which the heaviest make room.
 pub fn build(entries: &[Entry<'_>]) -> Vec<u32> {
     if entries.is_empty() {
         return Vec::new();
@@ -34,11 +38,14 @@ pub fn build(entries: &[Entry<'_>]) -> Vec<u32> {
     let mut table = Table { slots: vec![0; SLOTS], taken: vec![0; SLOTS.div_ceil(64)] };
     let weights: Vec<u64> = sorted.iter().map(|e| u64::from(e.weight.max(1))).collect();
     let mut turns = Turns::new(&weights);
-    for _ in 0..SLOTS {
+    for _ in 0..SLOTS - LAST {
         let turn = turns.next();
-        if let (Some(walk), Some(entry)) = (walks.get_mut(turn), sorted.get(turn)) {
-            table.claim(walk, u32::from(entry.id));
-        }
+        table.claim(&mut walks[turn], sorted[turn].id);
+    }
+    let mut free = table.free();
+    while !free.is_empty() {
+        let turn = turns.next();
+        table.claim_last(&mut free, &mut walks[turn], sorted[turn].id);
     }
     table.slots
 }
@@ -62,17 +69,51 @@ struct Table {
 impl Table {
     /// Gives the first free slot of a permutation to `id`. There must be one.
     #[inline]
-    fn claim(&mut self, walk: &mut Walk, id: u32) {
+    fn claim(&mut self, walk: &mut Walk, id: u16) {
         loop {
             let slot = walk.next();
             let (word, bit) = (&mut self.taken[slot / 64], 1 << (slot % 64));
             if *word & bit == 0 {
                 *word |= bit;
-                self.slots[slot] = id;
+                self.slots[slot] = u32::from(id);
                 return;
             }
         }
     }
+
+    /// The slots that are free.
+    fn free(&self) -> Vec<u32> {
+        (0..RING_SLOTS).filter(|slot| self.taken[*slot as usize / 64] & (1 << (slot % 64)) == 0).collect()
+    }
+
+    /// Does what [`Table::claim`] does by asking of each free slot how many steps away it is.
+    fn claim_last(&mut self, free: &mut Vec<u32>, walk: &mut Walk, id: u16) {
+        let inverse = inverse(walk.step);
+        let steps = |slot: &u32| product(slot + RING_SLOTS - walk.next, inverse);
+        if let Some((index, slot)) = free.iter().copied().enumerate().min_by_key(|(_, slot)| steps(slot)) {
+            free.swap_remove(index);
+            self.slots[slot as usize] = u32::from(id);
+            walk.next = slot;
+        }
+    }
+}
+
+/// Product modulo the number of slots.
+const fn product(a: u32, b: u32) -> u32 {
+    (a as u64 * b as u64 % RING_SLOTS as u64) as u32
+}
+
+/// What a step has to be multiplied by to give 1: its power to the number of slots minus 2, which is prime (Fermat).
+const fn inverse(step: u32) -> u32 {
+    let (mut power, mut square, mut exponent) = (1, step, RING_SLOTS - 2);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            power = product(power, square);
+        }
+        square = product(square, square);
+        exponent >>= 1;
+    }
+    power
 }
 
 /// A backend's way through its permutation. The number of slots is prime, so any step visits each of them.
@@ -113,31 +154,26 @@ impl Turns {
             return Turns::Equal { backends: weights.len(), next: 0 };
         }
         let sum: u64 = weights.iter().sum();
-        // Rounds with 32 bits after the point: a sum of 1,024 weights of 65,535 still fits.
-        let rounds_of = |weight: u64| {
-            let step = (sum << 32) / weight;
-            std::iter::successors(Some(0_u64), move |at| Some(at + step))
-                .map(|at| (at >> 32) as usize)
-                .take_while(|round| *round < SLOTS)
-        };
+        let counts = counts(weights, sum);
+        // Counting sort: how many turns each round has, where its turns start, and then the turns.
         let mut starts = vec![0_u32; SLOTS + 1];
-        for round in weights.iter().flat_map(|w| rounds_of(*w)) {
-            starts[round + 1] += 1;
+        for (weight, count) in weights.iter().zip(&counts) {
+            rounds(*weight, sum, *count).for_each(|round| starts[round + 1] += 1);
         }
         for round in 1..starts.len() {
             starts[round] += starts[round - 1];
         }
-        let mut turns = vec![0_u16; starts[SLOTS] as usize];
-        for (backend, weight) in weights.iter().enumerate() {
-            for round in rounds_of(*weight) {
-                turns[starts[round] as usize] = backend as u16;
+        let mut turns = vec![0_u16; SLOTS];
+        for (backend, (weight, count)) in (0..).zip(weights.iter().zip(&counts)) {
+            for round in rounds(*weight, sum, *count) {
+                turns[starts[round] as usize] = backend;
                 starts[round] += 1;
             }
         }
         Turns::Sorted { turns, next: 0 }
     }
 
-    /// Index of the backend whose turn it is. At least [`SLOTS`] turns exist, because each backend's share is rounded up.
+    /// Index of the backend whose turn it is; asked for [`SLOTS`] times.
     #[inline]
     fn next(&mut self) -> usize {
         match self {
@@ -153,6 +189,36 @@ impl Turns {
             }
         }
     }
+}
+
+/// The rounds of a backend's turns, counted with 32 bits after the point.
+fn rounds(weight: u64, sum: u64, count: u32) -> impl Iterator<Item = usize> {
+    let step = (sum << 32) / weight;
+    (0..u64::from(count)).map(move |turn| ((turn * step) >> 32) as usize)
+}
+
+/// Slots of each backend, [`SLOTS`] in all: its share rounded down, and one more for those that lost most by that, the
+/// earlier name first. A share below one slot becomes one, for which the others make room, the heavier first.
+fn counts(weights: &[u64], sum: u64) -> Vec<u32> {
+    let slots = SLOTS as u64;
+    let mut counts: Vec<u32> = weights.iter().map(|w| (w * slots / sum).max(1) as u32).collect();
+    let mut given: usize = counts.iter().map(|count| *count as usize).sum();
+    let mut order: Vec<usize> = (0..weights.len()).filter(|i| weights[*i] * slots >= sum).collect();
+    if given < SLOTS {
+        order.sort_by_key(|i| Reverse(weights[*i] * slots % sum));
+        order.iter().take(SLOTS - given).for_each(|i| counts[*i] += 1);
+    }
+    order.sort_by_key(|i| Reverse(weights[*i]));
+    while given > SLOTS {
+        // More slots than backends: somebody has two.
+        for i in order.iter().filter(|i| weights[**i] * slots >= 2 * sum) {
+            if given > SLOTS && counts[*i] > 1 {
+                counts[*i] -= 1;
+                given -= 1;
+            }
+        }
+    }
+    counts
 }
 
 /// FNV-1a, 64 bits. Unkeyed on purpose: names are ours, and every balancer must come to the same table.

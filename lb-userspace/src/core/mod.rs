@@ -11,3 +11,6 @@ pub mod maglev;
 pub mod model;
 pub mod plan;
 pub mod summary;
+
+#[cfg(test)]
+mod examples;

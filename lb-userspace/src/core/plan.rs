@@ -38,8 +38,9 @@ pub enum Write {
 /// How to get from one model to another.
 ///
 /// After every single write the maps are usable: whatever is referred to is there. Backends, listeners and backend
-/// addresses come before the rings that name backends, and these before the services that lead packets to them.
-/// Backends that shall take no new calls are marked when no ring names them any more. Removals are last.
+/// addresses come before the rings that name backends, and these before the services that lead packets to them. Then
+/// services and rings go, backends that shall take no new calls are marked, as no ring names them any more, and what
+/// nothing refers to is cleared.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     /// The writes, in order.
@@ -71,10 +72,10 @@ impl Plan {
         );
         writes.extend(rings.map(|(index, ring)| Write::PutRing(*index, ring.slots.clone())));
         writes.extend(changed(&old.services, &new.services).map(|(key, s)| Write::PutService(key, s)));
-        writes.extend(closing.into_iter().map(put_backend));
         writes.extend(gone(&old.services, &new.services).map(Write::RemoveService));
-        writes.extend(gone(&old.backend_addresses, &new.backend_addresses).map(Write::RemoveBackendAddress));
         writes.extend(gone(&old.rings, &new.rings).map(Write::RemoveRing));
+        writes.extend(closing.into_iter().map(put_backend));
+        writes.extend(gone(&old.backend_addresses, &new.backend_addresses).map(Write::RemoveBackendAddress));
         writes.extend(gone(&old.listeners, &new.listeners).map(Write::ClearListener));
         writes.extend(gone(&old.backends, &new.backends).map(Write::ClearBackend));
         Plan { writes, summary: Summary::between(old, new) }

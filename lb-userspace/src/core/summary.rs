@@ -21,6 +21,8 @@ pub struct Summary {
     pub released: Vec<String>,
     /// Rings that change.
     pub rings: Vec<RingChange>,
+    /// Addresses that no service listens on any more: packets to them, also of live calls, are left to the host.
+    pub addresses_left: Vec<String>,
     /// Backends that kept their calls and no longer do: their calls move to others.
     pub calls_leave: Vec<String>,
 }
@@ -62,6 +64,12 @@ impl Summary {
             backends: Changes::between(&before, &after),
             released: released.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
             rings: ring_changes(old, new),
+            addresses_left: old
+                .services
+                .keys()
+                .filter(|key| !new.services.contains_key(key))
+                .map(|key| format!("{}/udp", key.socket_address()))
+                .collect(),
             calls_leave: leave.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
         }
     }
@@ -73,7 +81,7 @@ impl Summary {
 }
 
 impl Changes {
-    fn between<V: PartialEq>(old: &BTreeMap<(String, u16), V>, new: &BTreeMap<(String, u16), V>) -> Changes {
+    fn between<V: PartialEq>(old: &Told<V>, new: &Told<V>) -> Changes {
         let names =
             |keys: &mut dyn Iterator<Item = &(String, u16)>| keys.map(|(name, _)| name.clone()).collect();
         let by_id: BTreeMap<u16, &V> = old.iter().map(|((_, id), value)| (*id, value)).collect();
@@ -101,9 +109,12 @@ impl Changes {
     }
 }
 
-/// Services by name and id, with what is told of them.
-fn services(model: &Model) -> BTreeMap<(String, u16), Vec<(String, u8, u8)>> {
-    let mut services: BTreeMap<(String, u16), Vec<(String, u8, u8)>> = BTreeMap::new();
+/// Things by name and id, with what is told of them.
+type Told<V> = BTreeMap<(String, u16), V>;
+
+/// Services: address, forwarding and number of zones of each listener.
+fn services(model: &Model) -> Told<Vec<(String, u8, u8)>> {
+    let mut services = Told::<Vec<_>>::new();
     for (index, listener) in &model.listeners {
         let tiers = model.services.get(&listener.address).map_or(0, |s| s.tiers);
         let key = (name_of(&listener.name).to_owned(), (index / limits::MAX_LISTENERS) as u16);
@@ -113,8 +124,8 @@ fn services(model: &Model) -> BTreeMap<(String, u16), Vec<(String, u8, u8)>> {
     services
 }
 
-/// Backends of the configuration by name and id, with what is told of them.
-fn backends(model: &Model) -> BTreeMap<(String, u16), (u8, u8, u16, u16)> {
+/// Backends of the configuration: will, health, weight and zone.
+fn backends(model: &Model) -> Told<(u8, u8, u16, u16)> {
     let told = |b: &Backend| (b.will, b.health, b.weight, b.zone);
     let configured = model.backends.iter().filter(|(_, b)| b.will != will::REMOVED);
     configured.map(|(id, b)| ((name_of(&b.name).to_owned(), *id), told(b))).collect()
@@ -159,6 +170,9 @@ impl fmt::Display for Summary {
                 None => "written again".to_owned(),
             };
             parts.push(format!("ring {} of {}: {moved}", ring.zone, ring.service));
+        }
+        if !self.addresses_left.is_empty() {
+            parts.push(format!("{} no longer served", self.addresses_left.join(", ")));
         }
         parts.push(match self.calls_leave.as_slice() {
             [] => "0 live calls move".to_owned(),
