@@ -12,7 +12,7 @@ pub struct PacketWindow {
     pub end: usize,
 }
 
-/// Keeps offsets below 4,096, which the verifier wants to see at every use.
+/// Keeps offsets below `MAX_SCAN`, which the verifier wants to see at every use.
 const OFFSET_MASK: usize = lb_common::limits::MAX_SCAN - 1;
 
 impl Window for PacketWindow {

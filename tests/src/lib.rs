@@ -14,6 +14,7 @@ pub mod cleanup;
 pub mod command;
 pub mod daemon;
 pub mod netns;
+pub mod probes;
 pub mod process;
 pub mod program;
 pub mod sipp;

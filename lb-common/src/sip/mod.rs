@@ -1,5 +1,16 @@
 //! SIP, read in place: bytes to offsets, never copies.
 
+mod call_id;
+mod lines;
+mod start_line;
+mod swar;
+mod token;
+mod window;
+
+pub use call_id::{CallId, CallKey, call_id, call_key};
+pub use start_line::start_line;
+pub use window::Bytes;
+
 /// A bounded read-only view of a datagram. The kernel implements it on packet pointers, everything else on slices.
 pub trait Window: Copy {
     /// 32 bytes at `at` as four little-endian words, if they lie inside.
