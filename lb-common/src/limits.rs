@@ -70,7 +70,8 @@ pub const BURIAL_SECONDS: u32 = 2;
 pub const MAX_LIFETIME_SECONDS: u32 = 47_000;
 
 const _: () = assert!(MAX_SCAN.is_power_of_two());
-const _: () = assert!(MAX_LEADING + (MAX_SCAN_STEPS + 1) * SCAN_BLOCK + MAX_LWS + MAX_CALL_ID + SCAN_BLOCK < MAX_SCAN);
+const _: () =
+    assert!(MAX_LEADING + (MAX_SCAN_STEPS + 1) * SCAN_BLOCK + MAX_LWS + MAX_CALL_ID + SCAN_BLOCK < MAX_SCAN);
 const _: () = assert!(MAX_CALL_ID.is_multiple_of(8));
 const _: () = assert!(MAX_BACKENDS <= 1 << 16);
 const _: () = assert!(MAX_SERVICES * MAX_TIERS <= 512);

@@ -6,7 +6,10 @@ use aya::{
     maps::Array,
     programs::{TestRun, Xdp},
 };
-use lb_common::{hash::HashKey, sip::{Kind, Method}};
+use lb_common::{
+    hash::HashKey,
+    sip::{Kind, Method},
+};
 
 /// The object with the test-only programs.
 pub const PROBES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.bpf.o"));

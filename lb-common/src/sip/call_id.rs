@@ -87,7 +87,10 @@ impl Delimiters for Space {
 
     #[inline(always)]
     fn exact(word: u64) -> u64 {
-        swar::equal(word, b' ') | swar::equal(word, b'\t') | swar::equal(word, b'\r') | swar::equal(word, b'\n')
+        swar::equal(word, b' ')
+            | swar::equal(word, b'\t')
+            | swar::equal(word, b'\r')
+            | swar::equal(word, b'\n')
     }
 
     #[inline(always)]

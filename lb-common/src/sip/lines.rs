@@ -170,7 +170,9 @@ fn walk_bytes<W: Window, T: Wanted>(w: W, from_state: State, from: u32, wanted: 
             (_, b'\n') => State::AtLine,
             (State::AtLine, b'\r') => State::AtLineAfterCr,
             (State::AtLine, letter) if letter | 0x20 == T::FIRST.letter => State::First,
-            (State::AtLine, letter) if T::SECOND.is_some_and(|name| letter | 0x20 == name.letter) => State::Second,
+            (State::AtLine, letter) if T::SECOND.is_some_and(|name| letter | 0x20 == name.letter) => {
+                State::Second
+            }
             (State::First | State::Second, b' ' | b'\t') => state,
             (State::First | State::Second, b':') if !wanted.found(state == State::Second, offset) => return,
             _ => State::Idle,

@@ -147,7 +147,8 @@ const fn is_token(byte: u8) -> bool {
         let mut byte = 0;
         while byte < 128u8 {
             let c = byte as char;
-            if c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '!' | '%' | '*' | '_' | '+' | '`' | '\'' | '~')
+            if c.is_ascii_alphanumeric()
+                || matches!(c, '-' | '.' | '!' | '%' | '*' | '_' | '+' | '`' | '\'' | '~')
             {
                 set[byte as usize / 64] |= 1 << (byte % 64);
             }

@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod counters;
 mod detach;
+mod dialog;
 mod init;
 mod output;
 mod reload;
@@ -62,6 +63,8 @@ enum Command {
     Backend(backend::Command),
     #[command(subcommand)]
     Service(service::Command),
+    #[command(subcommand)]
+    Dialog(dialog::Command),
     Counters(counters::Arguments),
     Detach(detach::Arguments),
     Completions(completions::Arguments),
@@ -78,6 +81,7 @@ impl Command {
             Command::Status(_) => "status",
             Command::Backend(backend::Command::List(_)) => "backend-list",
             Command::Service(service::Command::List(_)) => "service-list",
+            Command::Dialog(dialog::Command::Show(_)) => "dialog-show",
             Command::Counters(_) => "counters",
             Command::Detach(_) => "detach",
             Command::Completions(_) => "completions",
@@ -126,6 +130,7 @@ fn dispatch(command: Command, context: &Context) -> Result<Output, Failure> {
         Command::Status(arguments) => status::run(&arguments, context),
         Command::Backend(backend::Command::List(arguments)) => backend::list(&arguments, context),
         Command::Service(service::Command::List(_)) => service::list(context),
+        Command::Dialog(dialog::Command::Show(arguments)) => dialog::show(&arguments, context),
         Command::Counters(arguments) => counters::run(&arguments, context),
         Command::Detach(arguments) => detach::run(&arguments, context),
         Command::Completions(arguments) => completions::run(&arguments),

@@ -6,7 +6,7 @@ use crate::{
     core::model::{Circumstances, Model},
     dataplane::{
         attach::{self, Attachment},
-        clock,
+        clock::Clock,
         load::Programs,
         neighbours::Neighbours,
         tables::Tables,
@@ -64,6 +64,7 @@ pub struct Daemon {
     pub(super) neighbours: Neighbours,
     pub(super) model: Model,
     pub(super) settings: Settings,
+    pub(super) clock: Clock,
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
     pub(super) swept: Option<Swept>,
@@ -112,7 +113,7 @@ impl Daemon {
 
     /// Looks at all dialogs: hands those that are overdue to the kernel and releases removed backends that have none.
     fn sweep(&mut self) -> Result<(), Failure> {
-        let now = clock::read(&self.programs)?.jiffies >> self.settings.tick_shift;
+        let now = self.clock.read()?.jiffies >> self.settings.tick_shift;
         let settings = self.settings;
         let swept =
             tend::sweep(&self.tables.maps, &self.programs, |state| overdue(state, now as u32, &settings))?;

@@ -12,7 +12,8 @@ use crate::{
     dataplane::{
         OBJECT, adopt,
         attach::{self, Attachment, How},
-        clock, host,
+        clock::Clock,
+        host,
         load::{self, Programs},
         neighbours::Neighbours,
         netlink::Events,
@@ -70,7 +71,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let fresh = found == adopt::Found::Nothing;
     let guard = Fresh { pins: fresh.then(|| pins.clone()) };
     let programs = load::load(pins, OBJECT, config.dialogs.max)?;
-    let hz = clock::hz(&programs).await?;
+    let clock = Clock::open(pins)?;
+    let hz = clock.now()?.hz;
     let settings = lifetimes::settings(&config, hash_key, hz);
     let mut tables = Tables::open(pins)?;
     let model = if fresh {
@@ -93,6 +95,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         neighbours,
         model,
         settings,
+        clock,
         hz,
         attachments,
         swept: None,

@@ -1,7 +1,12 @@
 //! How fast the kernel's `jiffies` run. Dialogs age in ticks of `jiffies >> shift`, and only the kernel knows HZ.
 
-use super::load::Programs;
-use crate::failure::Failure;
+use super::pins::PinDir;
+use crate::failure::{Failure, chain};
+use aya::{
+    TestRunOptions,
+    programs::{TestRun, Xdp},
+};
+use aya_obj::programs::XdpAttachType;
 use std::time::Duration;
 
 /// Values of CONFIG_HZ that kernels are built with.
@@ -20,35 +25,67 @@ pub struct Reading {
     pub nanoseconds: u64,
 }
 
-/// Reads the kernel's clocks through the program `clock`.
-///
-/// # Errors
-/// When the program cannot be run.
-pub fn read(programs: &Programs) -> Result<Reading, Failure> {
-    let mut packet = [0_u8; PACKET];
-    programs.run_clock(&mut packet)?;
-    let word = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&packet[at..at + 8]);
-        u64::from_le_bytes(bytes)
-    };
-    Ok(Reading { jiffies: word(0), nanoseconds: word(8) })
+/// The kernel's clock as dialogs are stamped with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// `bpf_jiffies64`.
+    pub jiffies: u64,
+    /// Jiffies per second.
+    pub hz: u32,
 }
 
-/// Jiffies per second of the running kernel. Takes some 60 ms.
-///
-/// # Errors
-/// When the program cannot be run.
-pub async fn hz(programs: &Programs) -> Result<u32, Failure> {
-    let before = read(programs)?;
-    tokio::time::sleep(PAUSE).await;
-    let after = read(programs)?;
-    hz_between(before, after).ok_or_else(|| {
-        Failure::bad(
-            "clock",
-            format!("the kernel's clocks contradict each other: {before:?}, then {after:?}"),
-        )
-    })
+/// The pinned program `clock`, which reads the kernel's clocks.
+#[derive(Debug)]
+pub struct Clock(Xdp);
+
+impl Clock {
+    /// Opens the pinned program.
+    ///
+    /// # Errors
+    /// When it is not there or may not be opened.
+    pub fn open(pins: &PinDir) -> Result<Clock, Failure> {
+        let path = pins.clock();
+        Xdp::from_pin(&path, XdpAttachType::Interface).map(Clock).map_err(|e| {
+            Failure::bad("clock", format!("cannot use the program in {}: {}", path.display(), chain(&e)))
+        })
+    }
+
+    /// Reads both clocks.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn read(&self) -> Result<Reading, Failure> {
+        let mut packet = [0_u8; PACKET];
+        let options = TestRunOptions {
+            data_in: Some(&[0; PACKET]),
+            data_out: Some(&mut packet),
+            ..TestRunOptions::default()
+        };
+        self.0
+            .test_run(options)
+            .map_err(|e| Failure::bad("clock", format!("cannot run the program clock: {}", chain(&e))))?;
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&packet[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        Ok(Reading { jiffies: word(0), nanoseconds: word(8) })
+    }
+
+    /// Time and frequency. Takes some 60 ms.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn now(&self) -> Result<Now, Failure> {
+        let before = self.read()?;
+        std::thread::sleep(PAUSE);
+        let after = self.read()?;
+        let hz = hz_between(before, after).ok_or_else(|| {
+            let what = format!("the kernel's clocks contradict each other: {before:?}, then {after:?}");
+            Failure::bad("clock", what)
+        })?;
+        Ok(Now { jiffies: after.jiffies, hz })
+    }
 }
 
 /// The usual frequency nearest to what two readings show.

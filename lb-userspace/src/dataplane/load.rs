@@ -1,13 +1,17 @@
 //! Brings the object into the kernel: maps below the pin directory, programs into the verifier.
 
-use super::{adopt::map_failure, pins::PinDir};
+use super::{
+    adopt::map_failure,
+    pins::{PinDir, unreadable},
+    sys,
+};
 use crate::failure::{Failure, Kind, chain};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRunOptions, VerifierLogLevel,
     programs::{ProgramError, ProgramFd, TestRun, Xdp},
 };
 use lb_common::map::{TABLE, name};
-use std::{fs, io, path::PathBuf};
+use std::{fs, io, os::fd::AsFd, path::PathBuf};
 
 /// Name of the program that steers.
 const STEER: &str = "sipsteer";
@@ -37,7 +41,11 @@ struct NewPins {
 impl NewPins {
     fn before(pins: &PinDir) -> Result<NewPins, Failure> {
         let pinned = pins.pinned_maps()?;
-        let made = TABLE.iter().filter(|s| !pinned.contains(&s.name)).map(|s| pins.map(s.name)).collect();
+        let mut made: Vec<PathBuf> =
+            TABLE.iter().filter(|s| !pinned.contains(&s.name)).map(|s| pins.map(s.name)).collect();
+        if !pins.clock().exists() {
+            made.push(pins.clock());
+        }
         let directory = (!pins.path().exists()).then(|| pins.path().to_path_buf());
         Ok(NewPins { made, directory })
     }
@@ -86,8 +94,20 @@ pub fn load(pins: &PinDir, object: &[u8], max_dialogs: u32) -> Result<Programs, 
             return Err(broken_object(&format!("it has no map {}", spec.name)));
         }
     }
+    pin_clock(pins, &ebpf)?;
     new_pins.keep();
     Ok(Programs { ebpf })
+}
+
+/// Pins the program that reads the clocks, in place of an earlier one.
+fn pin_clock(pins: &PinDir, ebpf: &Ebpf) -> Result<(), Failure> {
+    let path = pins.clock();
+    let fd = xdp(ebpf, CLOCK)?.fd().map_err(|e| program_failure(CLOCK, &e))?;
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unreadable(&path, &e)),
+        _ => {}
+    }
+    sys::object_pin(fd.as_fd(), &path).map_err(|e| unreadable(&path, &e))
 }
 
 impl Programs {
@@ -107,29 +127,22 @@ impl Programs {
 
     /// Runs `expire` on a packet, once.
     pub(super) fn run_expire(&self, packet: &[u8]) -> Result<(), Failure> {
-        self.run(EXPIRE, packet, None)
-    }
-
-    /// Runs `clock` on a packet, once, and reads the packet back.
-    pub(super) fn run_clock(&self, packet: &mut [u8]) -> Result<(), Failure> {
-        let input = packet.to_vec();
-        self.run(CLOCK, &input, Some(packet))
-    }
-
-    fn run(&self, program: &str, input: &[u8], output: Option<&mut [u8]>) -> Result<(), Failure> {
-        let options = TestRunOptions { data_in: Some(input), data_out: output, ..TestRunOptions::default() };
-        self.xdp(program)?.test_run(options).map_err(|e| {
-            Failure::bad("test_run", format!("cannot run the program {program}: {}", chain(&e)))
+        let options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::default() };
+        self.xdp(EXPIRE)?.test_run(options).map_err(|e| {
+            Failure::bad("test_run", format!("cannot run the program {EXPIRE}: {}", chain(&e)))
         })?;
         Ok(())
     }
 
     fn xdp(&self, program: &str) -> Result<&Xdp, Failure> {
-        self.ebpf
-            .program(program)
-            .and_then(|p| p.try_into().ok())
-            .ok_or_else(|| broken_object(&format!("it has no XDP program {program}")))
+        xdp(&self.ebpf, program)
     }
+}
+
+fn xdp<'a>(ebpf: &'a Ebpf, program: &str) -> Result<&'a Xdp, Failure> {
+    ebpf.program(program)
+        .and_then(|p| p.try_into().ok())
+        .ok_or_else(|| broken_object(&format!("it has no XDP program {program}")))
 }
 
 fn xdp_mut<'a>(ebpf: &'a mut Ebpf, program: &str) -> Result<&'a mut Xdp, Failure> {
@@ -182,20 +195,25 @@ fn kernel_failure(what: &str, error: &io::Error, details: &str) -> Failure {
         .remedy("sipsteer needs Linux 6.1 or newer; newer than that, please report this text")
 }
 
-/// Removes what a pin directory holds of ours: maps, and the directory when it is empty then. Returns how many maps.
+/// Removes what a pin directory holds of ours but links: maps, the clock, and the directory when it is empty then.
+/// Returns how many maps.
 ///
 /// # Errors
 /// When a pin cannot be removed.
 pub(super) fn unpin_maps(pins: &PinDir) -> Result<usize, Failure> {
     let pinned = pins.pinned_maps()?;
+    match fs::remove_file(pins.clock()) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unreadable(&pins.clock(), &e)),
+        _ => {}
+    }
     for name in &pinned {
         let path = pins.map(name);
-        fs::remove_file(&path).map_err(|e| super::pins::unreadable(&path, &e))?;
+        fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
     }
     match fs::remove_dir(pins.path()) {
         Ok(()) => {}
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
-        Err(e) => return Err(super::pins::unreadable(pins.path(), &e)),
+        Err(e) => return Err(unreadable(pins.path(), &e)),
     }
     Ok(pinned.len())
 }

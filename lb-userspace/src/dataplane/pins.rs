@@ -37,6 +37,11 @@ impl PinDir {
         self.0.join(format!("{LINK}{}", interface.replace('%', "%25").replace('.', "%2e")))
     }
 
+    /// Where the program that reads the kernel's clocks is pinned, for the CLI.
+    pub fn clock(&self) -> PathBuf {
+        self.0.join("clock")
+    }
+
     /// Interfaces with a pinned link, sorted. None when nothing is pinned.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 
 pub mod backends;
 pub mod counters;
+pub mod dialogs;
 pub mod facts;
 pub mod services;
 pub mod status;
