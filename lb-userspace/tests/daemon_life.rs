@@ -12,6 +12,10 @@ use lb_common::map::{
 use lb_tests::{needs_bpf, process::wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::{
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    time::Duration,
+};
 use support::{BACKENDS, Bench, PATIENCE};
 
 fn settings(bench: &Bench) -> Result<Array<MapData, Settings>> {
@@ -86,6 +90,8 @@ fn an_ephemeral_run_leaves_nothing() -> Result<()> {
     let bench = Bench::new()?;
     let daemon = bench.start(&["--ephemeral"])?;
     assert!(bench.program_on("front")?.is_some());
+    let socket = std::fs::metadata(bench.run_dir().join("api.sock"))?;
+    assert_eq!(socket.permissions().mode() & 0o777, 0o660);
     daemon.signal(Signal::INT)?;
     assert!(daemon.wait(PATIENCE)?.success());
     assert_eq!(bench.program_on("front")?, None);
@@ -192,4 +198,40 @@ fn removed_backends_without_calls_are_released() -> Result<()> {
         Ok(bench.status()?["backends"].as_array().unwrap().len() == 1)
     })?;
     Ok(())
+}
+
+#[test]
+fn systemd_learns_when_it_is_ready_and_when_it_stops() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let path = bench.folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&path)?;
+    systemd.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let daemon = bench.start_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())], &["--ephemeral"])?;
+    let heard = || -> Result<String> {
+        let mut buffer = [0; 512];
+        let length = systemd.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+    };
+    assert_eq!(heard()?, "READY=1");
+    assert_eq!(heard()?, "WATCHDOG=1", "from the loop that does the work");
+    daemon.signal(Signal::TERM)?;
+    while heard()? != "STOPPING=1" {}
+    Ok(())
+}
+
+#[test]
+fn a_reload_does_not_wait_for_an_interface_that_is_gone() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.balancer.connect("back", &bench.far, "eth1")?;
+    bench.configure(&bench.config(&["front", "back"], &BACKENDS[..1]))?;
+    let _daemon = bench.start(&["--ephemeral"])?;
+    bench.balancer.ip("link del back")?;
+    wait_until("its absence is told", PATIENCE, || Ok(bench.status()?["interfaces"][0]["ifindex"] == 0))?;
+    bench.configure(&bench.config(&["front", "back"], &BACKENDS))?;
+    bench.json(&["reload"])?;
+    assert_eq!(names(&bench.status()?, "enabled"), ["sw1", "sw2", "sw3"]);
+    bench.balancer.connect("back", &bench.far, "eth1")?;
+    wait_until("it is attached again", PATIENCE, || Ok(bench.program_on("back")?.is_some()))
 }

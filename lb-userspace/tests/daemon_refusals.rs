@@ -18,6 +18,15 @@ fn without_privileges_the_missing_ones_are_named() -> Result<()> {
     let mut nobody = bench.balancer.command("setpriv");
     nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&binary);
     bench.ask_by(nobody, &["run"])?.refused(4, &["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON", "as root"]);
+
+    let _daemon = bench.start(&["--ephemeral"])?;
+    for command in [&["status"][..], &["reload"], &["backend", "list"], &["detach"]] {
+        let mut nobody = bench.balancer.command("setpriv");
+        nobody.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(&binary);
+        let said = bench.ask_by(nobody, command)?;
+        // Whoever may not stop the daemon learns from `detach` that it runs.
+        assert_eq!(said.status, if command == ["detach"] { 1 } else { 4 }, "{command:?}: {}", said.stderr);
+    }
     Ok(())
 }
 
@@ -111,5 +120,75 @@ fn commands_say_what_to_do_when_nothing_is_attached() -> Result<()> {
     let said = bench.ask(&["status", "--json"])?;
     let document: serde_json::Value = serde_json::from_str(&said.stdout)?;
     assert_eq!((said.status, &document["error"]["code"]), (3, &"not_running".into()));
+    Ok(())
+}
+
+/// Runs `sipsteer run` where `before` has changed the mounts.
+fn run_after(bench: &Bench, before: &str, arguments: &[&str]) -> Result<support::Said> {
+    let mut command = bench.balancer.command("unshare");
+    command.args(["--mount", "--", "sh", "-c", &format!("{before} && exec timeout 5 {BINARY} \"$@\""), "sh"]);
+    bench.ask_by(command, arguments)
+}
+
+#[test]
+fn a_kernel_without_btf_is_told() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let said = run_after(&bench, "mount -t tmpfs none /sys/kernel/btf", &["run"])?;
+    said.refused(1, &["/sys/kernel/btf/vmlinux does not exist", "CONFIG_DEBUG_INFO_BTF=y"]);
+    Ok(())
+}
+
+#[test]
+fn bpffs_is_mounted_when_it_is_missing() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let unmount = "mount -t tmpfs none /sys/fs && mkdir /sys/fs/bpf";
+    let said = run_after(&bench, unmount, &["run", "--ephemeral"])?;
+    assert!(said.stderr.contains("mounted a bpf file system at /sys/fs/bpf"), "{}", said.stderr);
+    assert!(said.stderr.contains(" ready"), "{}", said.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_driver_without_xdp_falls_back_with_its_reason_or_is_refused() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.balancer.ip("link add bare type bridge")?;
+    bench.balancer.ip("link set bare up")?;
+    let auto = bench.config(&["front", "bare"], &BACKENDS);
+    let native = auto.replace("[dialogs]", "xdp_mode = \"native\"\n[dialogs]");
+
+    bench.configure(&native)?;
+    bench.ask(&["run"])?.refused(1, &["bare in native mode", "xdp_mode = \"generic\""]);
+    assert_eq!(bench.program_on("front")?, None, "all interfaces or none");
+    assert!(!bench.pins.exists());
+
+    bench.configure(&auto)?;
+    let daemon = bench.start(&[])?;
+    assert!(daemon.log().contains("bare: its driver does not take XDP ("), "{}", daemon.last_words());
+    let modes: Vec<String> = bench.status()?["interfaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| format!("{} {}", i["name"].as_str().unwrap(), i["mode"].as_str().unwrap()))
+        .collect();
+    assert_eq!(modes, ["bare generic", "front native"]);
+    daemon.end();
+    Ok(())
+}
+
+#[test]
+fn an_adopted_interface_keeps_its_program_when_another_fails() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    let before = bench.program_on("front")?;
+    bench.balancer.ip("link add bare type bridge")?;
+    let config =
+        bench.config(&["front", "bare"], &BACKENDS).replace("[dialogs]", "xdp_mode = \"native\"\n[dialogs]");
+    bench.configure(&config)?;
+    bench.ask(&["run"])?.refused(1, &["bare in native mode"]);
+    assert_eq!(bench.program_on("front")?, before);
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::{
     dataplane::maps::Maps,
     failure::Failure,
     view::{
-        backends::{BackendView, backends},
+        backends::{BackendView, backends, count_dialogs},
         facts::Facts,
     },
 };
@@ -21,8 +21,8 @@ pub(super) enum Command {
 
 /// List backends with what is wanted of them, how they are, and what they carry.
 ///
-/// WILL is what you configured, HEALTH what was observed. CALLS counts calls opened since the backend came into the
-/// maps. NEXT-HOP is where its packets go: the MAC address and the interface.
+/// WILL is what you configured, HEALTH what was observed. DIALOGS are pinned to it now: calls, and for half a minute what
+/// is over. CALLS counts calls opened since the backend came into the maps. NEXT-HOP is where its packets go: the MAC address and the interface.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -50,18 +50,20 @@ pub(super) fn list(arguments: &ListArguments, context: &Context) -> Result<Outpu
                 .remedy("`sipsteer backend list` lists all backends with their zones"));
         }
     }
+    count_dialogs(&maps, &mut views)?;
     let text = text(&views);
     Output::new("backends", &views, text)
 }
 
 /// Backends as a table.
 pub(super) fn text(views: &[BackendView]) -> String {
-    let rows: Vec<[String; 9]> = views.iter().map(row).collect();
-    let headings = ["ZONE", "NAME", "ADDRESS", "WILL", "HEALTH", "WEIGHT", "PACKETS", "CALLS", "NEXT-HOP"];
+    let rows: Vec<[String; 10]> = views.iter().map(row).collect();
+    let headings =
+        ["ZONE", "NAME", "ADDRESS", "WILL", "HEALTH", "WEIGHT", "DIALOGS", "PACKETS", "CALLS", "NEXT-HOP"];
     table(headings, &rows)
 }
 
-fn row(view: &BackendView) -> [String; 9] {
+fn row(view: &BackendView) -> [String; 10] {
     let next_hop = match &view.next_hop {
         Some(hop) => format!("{}@{}", hop.mac, hop.interface),
         None => "unresolved".to_owned(),
@@ -73,6 +75,7 @@ fn row(view: &BackendView) -> [String; 9] {
         view.will.clone(),
         view.health.clone(),
         view.weight.to_string(),
+        view.dialogs.map_or_else(|| "-".to_owned(), grouped),
         grouped(view.packets),
         grouped(view.calls),
         next_hop,

@@ -1,6 +1,6 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{lock::Lock, start::Options};
+use super::{lock::Lock, run, start::Options};
 use crate::{
     config::Config,
     core::model::{Circumstances, Model},
@@ -10,7 +10,7 @@ use crate::{
         load::Programs,
         neighbours::Neighbours,
         tables::Tables,
-        tend::{self, Swept},
+        tend,
     },
     failure::{Failure, chain},
     view::{
@@ -28,6 +28,7 @@ use lb_common::{
         settings::Settings,
     },
 };
+use sd_notify::NotifyState;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -67,7 +68,6 @@ pub struct Daemon {
     pub(super) clock: Clock,
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
-    pub(super) swept: Option<Swept>,
     pub(super) sweep_due: Instant,
     pub(super) reload_refused: Option<String>,
 }
@@ -98,6 +98,7 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        run::notify(&[NotifyState::Watchdog]);
         if Instant::now() >= self.sweep_due {
             if let Err(failure) = self.sweep() {
                 tracing::error!("{failure}");
@@ -121,7 +122,6 @@ impl Daemon {
             tracing::info!("{} of {} dialogs were overdue", swept.overdue, swept.entries);
         }
         let busy = swept.dialogs.keys().copied().collect();
-        self.swept = Some(swept);
         let circumstances = Circumstances { busy: Some(busy), ..Circumstances::default() };
         let model = self
             .model

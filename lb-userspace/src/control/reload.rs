@@ -38,7 +38,8 @@ impl Daemon {
         let config = file::load(&self.options.config, |warnings| {
             tracing::warn!("{}", warnings.render(false).trim_end());
         })?;
-        start::check_host(&config, &self.options.places.pins, &self.neighbours).await?;
+        let interfaces = self.wanted_interfaces(&config);
+        start::check_host(&config, &interfaces, &self.options.places.pins, &self.neighbours).await?;
         self.check_fixed(&config)?;
         let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
         let settings = lifetimes::settings(&config, hash_key, self.hz);
@@ -49,7 +50,7 @@ impl Daemon {
             .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
 
         if config.node.interfaces != self.config.node.interfaces {
-            self.attach_all(&config)?;
+            self.attach_all(&config, &interfaces)?;
         }
         let summary = self.change_to(model)?;
         self.tables.maps.set_settings(&settings)?;
@@ -94,13 +95,24 @@ impl Daemon {
         Ok(plan.summary)
     }
 
-    fn attach_all(&mut self, config: &Config) -> Result<(), Failure> {
+    /// The interfaces of a configuration, but not those that were attached and are gone: they need not come back before
+    /// anything else may change.
+    fn wanted_interfaces(&self, config: &Config) -> Vec<String> {
+        let gone = |name: &String| {
+            self.neighbours.link(name).is_none() && self.attachments.iter().any(|a| a.interface == *name)
+        };
+        config.node.interfaces.iter().filter(|name| !gone(name)).cloned().collect()
+    }
+
+    fn attach_all(&mut self, config: &Config, interfaces: &[String]) -> Result<(), Failure> {
         let links = self.neighbours.links();
         let pins = &self.options.places.pins;
-        let made =
-            attach::attach(pins, &self.programs, &config.node.interfaces, config.node.xdp_mode, &links)?;
+        let made = attach::attach(pins, &self.programs, interfaces, config.node.xdp_mode, &links)?;
         start::tell(&made, &self.programs);
-        self.attachments = made;
+        // Those that are gone keep their old number, so that their return is noticed.
+        self.attachments
+            .retain(|a| config.node.interfaces.contains(&a.interface) && !interfaces.contains(&a.interface));
+        self.attachments.extend(made);
         Ok(())
     }
 }

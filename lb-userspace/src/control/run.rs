@@ -91,7 +91,8 @@ async fn obey(daemon: &mut Daemon, command: Command) {
     }
 }
 
-fn notify(states: &[NotifyState]) {
+/// Tells systemd, if it started us.
+pub(super) fn notify(states: &[NotifyState]) {
     if let Err(e) = sd_notify::notify(states) {
         tracing::debug!("cannot notify systemd: {e}");
     }

@@ -41,15 +41,20 @@ pub struct Options {
     pub ephemeral: bool,
 }
 
-/// Looks whether the host can run this configuration; changes nothing but may mount bpffs.
+/// Looks whether the host can run this configuration on these of its interfaces; changes nothing.
 ///
 /// # Errors
 /// The first thing that is wrong, with its remedy.
-pub async fn check_host(config: &Config, pins: &PinDir, neighbours: &Neighbours) -> Result<(), Failure> {
+pub async fn check_host(
+    config: &Config,
+    interfaces: &[String],
+    pins: &PinDir,
+    neighbours: &Neighbours,
+) -> Result<(), Failure> {
     host::check_btf()?;
     host::check_addresses(neighbours.netlink(), config).await?;
     host::check_forwarding(config)?;
-    attach::check(pins, &config.node.interfaces, &neighbours.links())
+    attach::check(pins, interfaces, &neighbours.links())
 }
 
 /// Starts: checks, fills the maps, attaches, resolves next hops.
@@ -64,7 +69,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let pins = &options.places.pins;
     host::ensure_bpffs(pins)?;
     let (neighbours, mut events) = Neighbours::connect().await.map_err(|e| netlink_failure(&e))?;
-    check_host(&config, pins, &neighbours).await?;
+    check_host(&config, &config.node.interfaces, pins, &neighbours).await?;
     let found = adopt::inspect(pins, config.dialogs.max)?;
     let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
 
@@ -98,7 +103,6 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         clock,
         hz,
         attachments,
-        swept: None,
         sweep_due: Instant::now(),
         reload_refused: None,
     };

@@ -132,12 +132,19 @@ impl Bench {
 
     /// Starts the daemon and waits until it is ready.
     pub(crate) fn start(&self, arguments: &[&str]) -> Result<Process> {
-        let mut all: Vec<std::ffi::OsString> = vec!["run".into()];
+        self.start_with(&[], arguments)
+    }
+
+    /// The same with environment variables.
+    pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Result<Process> {
+        let mut all: Vec<std::ffi::OsString> =
+            variables.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
+        all.extend([BINARY.into(), "run".into()]);
         all.extend(arguments.iter().map(|a| (*a).into()));
         all.extend(["--config".into(), self.config_file().into(), "--pin-dir".into(), (&self.pins).into()]);
         all.extend(["--run-dir".into(), self.run_dir().into()]);
         let log = self.folder.path().join("log");
-        let process = Process::start(&self.balancer, BINARY, all, &log)?;
+        let process = Process::start(&self.balancer, "env", all, &log)?;
         wait_until("the daemon is ready", PATIENCE, || {
             ensure!(process.status()?.is_none(), "the daemon ended; {}", process.last_words());
             Ok(process.log().lines().any(|l| l.ends_with(" ready")))
