@@ -18,7 +18,7 @@ use lb_common::{
     hash::HashKey,
     sip::{self, CallId, Kind},
 };
-use packet::PacketWindow;
+use packet::{Packet, PacketWindow};
 
 /// Bytes before the datagram: what Ethernet, IPv4 and UDP take.
 const HEAD: usize = 42;
@@ -87,7 +87,7 @@ pub fn call_key(context: XdpContext) -> u32 {
 #[inline(always)]
 fn begin(context: &XdpContext) -> Option<(PacketWindow, HashKey, usize)> {
     let [k0, k1, zero] = *INPUT.get(0)?;
-    let window = PacketWindow { data: context.data() + HEAD, end: context.data_end() };
+    let window = Packet::new(context.ctx).window(HEAD);
     Some((window, HashKey { k0, k1 }, zero as usize))
 }
 

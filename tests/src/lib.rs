@@ -1,5 +1,6 @@
-//! Test support: a SIP network in namespaces, and who takes part in it.
+//! Test support: the program in the kernel without a network, and a SIP network in namespaces.
 //!
+//! * [`bench`]: the program in the kernel without a network; [`packet`]: packets; [`memory`]: tables in plain memory.
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
 //! * [`sipp`]: real SIP calls by SIPp, and what became of them.
 //! * [`daemon`]: the `sipsteer` under test.
@@ -9,11 +10,14 @@
 //!
 //! Deliberately absent: anything that decides how a packet is steered.
 
+pub mod bench;
 pub mod capability;
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
+pub mod memory;
 pub mod netns;
+pub mod packet;
 pub mod probes;
 pub mod process;
 pub mod program;

@@ -1,6 +1,6 @@
 //! Where a dialog stands, told from the requests that pass.
 
-use super::{DialogHeaders, Tables, pin};
+use super::{DialogHeaders, Inspect, Tables, pin};
 use crate::{
     map::dialog::{Dialog, Phase, State},
     sip::{Kind, Method},
@@ -29,12 +29,14 @@ pub fn opening_phase(method: Method) -> Option<Phase> {
     }
 }
 
-/// Whether the To tag or the branch decides what this request does to the dialog.
+/// Whether the To tag or the branch decides what this request does to the dialog, which is all zeros if there is none.
 #[inline(always)]
-pub fn needs_headers(kind: Kind, dialog: Option<&Dialog>, sender: Sender) -> bool {
+pub fn needs_headers(kind: Kind, dialog: &Dialog, sender: Sender) -> bool {
     let Kind::Request(method) = kind else { return false };
-    let Some(dialog) = dialog else { return opening_phase(method).is_some() };
     let phase = dialog.state.phase;
+    if phase == 0 {
+        return opening_phase(method).is_some();
+    }
     match method {
         Method::Invite => phase != Phase::Answered as u8,
         Method::Ack => phase == Phase::Unanswered as u8 || phase == Phase::Cancelled as u8,
@@ -78,30 +80,54 @@ pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u
     }
 }
 
+/// A packet's effect on a state.
+struct Packet<'a, I: Inspect> {
+    inspect: &'a I,
+    headers: DialogHeaders,
+    evidence: u32,
+    sender: Sender,
+    listener: Option<u8>,
+    now: u32,
+}
+
+impl<I: Inspect> pin::Step for Packet<'_, I> {
+    #[inline(always)]
+    fn next(&self, state: State) -> State {
+        if !state.is_live() {
+            return state;
+        }
+        let phase = match self.inspect.kind() {
+            Kind::Request(method) => {
+                next_phase(state.phase, method, self.headers, self.evidence, self.sender)
+            }
+            _ => state.phase,
+        };
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => state.listener,
+        };
+        State { phase, listener, seen: self.now as u16, ..state }
+    }
+}
+
 /// Brings a dialog up to date with a packet of it. Returns true when the packet ended it.
 #[inline(always)]
-pub fn update<T: Tables>(
+pub fn update<T: Tables, I: Inspect>(
     tables: &T,
     found: &pin::Found<T::Slot>,
-    kind: Kind,
+    inspect: &I,
     headers: DialogHeaders,
     sender: Sender,
     listener: Option<u8>,
     now: u32,
 ) -> bool {
     let evidence = found.dialog.evidence.hash;
-    let next = |state: State| {
-        if !state.is_live() {
-            return None;
-        }
-        let phase = match kind {
-            Kind::Request(method) => next_phase(state.phase, method, headers, evidence, sender),
-            _ => state.phase,
-        };
-        Some(State { phase, listener: listener.unwrap_or(state.listener), seen: now as u16, ..state })
-    };
-    let Some((before, after)) = pin::change(tables, found, next) else { return false };
-    match kind {
+    let packet = Packet { inspect, headers, evidence, sender, listener, now };
+    let pin::Change { done, before, after } = pin::change(tables, found, &packet);
+    if !done {
+        return false;
+    }
+    match inspect.kind() {
         Kind::Request(Method::Invite)
             if after.phase == Phase::Unanswered as u8 && headers.branch != evidence =>
         {

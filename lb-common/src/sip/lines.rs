@@ -17,6 +17,7 @@ use crate::limits::{MAX_SCAN_STEPS, SCAN_BLOCK};
 
 /// Where a search stands between two of its steps.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
 enum State {
     /// In a line that does not matter.
     Idle,

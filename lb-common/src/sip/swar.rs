@@ -18,8 +18,13 @@ pub(super) const fn splat(byte: u8) -> u64 {
 /// Marks the bytes that are `byte`; exact for the first.
 #[inline(always)]
 pub(super) const fn equal(word: u64, byte: u8) -> u64 {
-    let difference = word ^ splat(byte);
-    difference.wrapping_sub(LOW) & !difference & HIGH
+    zero_bytes(word ^ splat(byte)) & HIGH
+}
+
+/// Sets the top bit of the bytes that are 0, exact for the first; other bits are of no use.
+#[inline(always)]
+const fn zero_bytes(word: u64) -> u64 {
+    word.wrapping_sub(LOW) & !word
 }
 
 /// Marks the bytes that are at most `byte`, which must be below 0x7f; exact for the first.
@@ -52,18 +57,22 @@ pub(super) const fn first(marks: u64) -> u32 {
 /// How many of 32 bytes come before the first that is `byte`; 32 if none is.
 #[inline(always)]
 pub(super) const fn first_of_block(block: [u64; 4], byte: u8) -> u32 {
-    let [a, b, c, d] =
-        [equal(block[0], byte), equal(block[1], byte), equal(block[2], byte), equal(block[3], byte)];
-    if a | b | c | d == 0 {
+    let [a, b, c, d] = [
+        zero_bytes(block[0] ^ splat(byte)),
+        zero_bytes(block[1] ^ splat(byte)),
+        zero_bytes(block[2] ^ splat(byte)),
+        zero_bytes(block[3] ^ splat(byte)),
+    ];
+    if (a | b | c | d) & HIGH == 0 {
         32
-    } else if a != 0 {
-        first(a)
-    } else if b != 0 {
-        8 + first(b)
-    } else if c != 0 {
-        16 + first(c)
+    } else if a & HIGH != 0 {
+        first(a & HIGH)
+    } else if b & HIGH != 0 {
+        8 + first(b & HIGH)
+    } else if c & HIGH != 0 {
+        16 + first(c & HIGH)
     } else {
-        24 + first(d)
+        24 + first(d & HIGH)
     }
 }
 
