@@ -50,6 +50,10 @@ impl Slot for Seen {
         self.0
     }
 
+    fn read_state(&self, key: &DialogKey) -> (State, bool) {
+        (self.0.state, DialogKey { call_key: self.0.call_key, service: self.0.service, _pad: 0 } == *key)
+    }
+
     fn swap_state(&self, _from: State, _to: State) -> bool {
         false
     }
