@@ -37,8 +37,7 @@ pub fn inspect(packet: &Packet, payload_at: usize) {
 pub extern "C" fn sipsteer_inspect(context: *mut xdp_md, payload_at: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     let packet = Packet::new(context);
-    let message = inspect::inspect(&packet, payload_at as usize, tables.settings);
-    tables.scratch.set_message(message);
+    inspect::inspect(&packet, payload_at as usize, tables.settings, tables.scratch);
     1
 }
 

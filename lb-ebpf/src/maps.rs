@@ -251,15 +251,23 @@ impl ScratchCell {
         }
     }
 
-    /// Notes what the message is.
+    /// Notes what the message is and where it starts.
     #[inline(always)]
-    pub fn set_message(self, message: Inspected) {
+    pub fn set_start(self, kind: Kind, start: usize) {
         // SAFETY: as in `set_service`.
         unsafe {
-            write_volatile(&raw mut (*self.0).kind, message.kind.to_number());
-            write_volatile(&raw mut (*self.0).start, message.start as u32);
-            write_volatile(&raw mut (*self.0).has_call_key, message.call_key.is_some() as u32);
-            write_volatile(&raw mut (*self.0).call_key, message.call_key.unwrap_or(0));
+            write_volatile(&raw mut (*self.0).kind, kind.to_number());
+            write_volatile(&raw mut (*self.0).start, start as u32);
+        }
+    }
+
+    /// Notes the hash of the Call-ID.
+    #[inline(always)]
+    pub fn set_call_key(self, call_key: Option<u64>) {
+        // SAFETY: as in `set_service`.
+        unsafe {
+            write_volatile(&raw mut (*self.0).has_call_key, call_key.is_some() as u32);
+            write_volatile(&raw mut (*self.0).call_key, call_key.unwrap_or(0));
         }
     }
 

@@ -22,11 +22,15 @@ pub struct Message {
     pub scratch: ScratchCell,
 }
 
-/// Reads the start line and finds the Call-ID of the message at `payload_at` in the frame.
+/// Reads the start line and finds the Call-ID of the message at `payload_at` in the frame. The result stands in SCRATCH;
+/// so does what lies between the two steps, or the verifier would walk through the search once for every way that a
+/// start line can be read.
 #[inline(always)]
-pub fn inspect(packet: &Packet, payload_at: usize, settings: &Settings) -> Inspected {
+pub fn inspect(packet: &Packet, payload_at: usize, settings: &Settings, scratch: ScratchCell) {
     let window = packet.window(payload_at);
     let (kind, start) = sip::start_line(window, settings.zero as usize);
+    scratch.set_start(kind, start);
+    let Inspected { kind, start, .. } = scratch.message();
     let call_key = match kind {
         Kind::KeepAlive | Kind::Stun => None,
         _ => match sip::call_id(window, start) {
@@ -34,7 +38,7 @@ pub fn inspect(packet: &Packet, payload_at: usize, settings: &Settings) -> Inspe
             CallId::Empty | CallId::Absent => None,
         },
     };
-    Inspected { kind, start, call_key }
+    scratch.set_call_key(call_key);
 }
 
 impl Inspect for Message {
