@@ -7,14 +7,13 @@ use aya::{
     programs::{TestRun, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
+use lb_common::map::expiry::request::LEN;
 use std::time::Duration;
 
 /// Values of CONFIG_HZ that kernels are built with.
 const USUAL: [u32; 4] = [100, 250, 300, 1000];
 /// Time between two readings: six jiffies of the slowest clock.
 const PAUSE: Duration = Duration::from_millis(60);
-/// Smallest packet that the kernel runs an XDP program on, with room to spare.
-const PACKET: usize = 64;
 
 /// A reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +54,9 @@ impl Clock {
     /// # Errors
     /// When the program cannot be run.
     pub fn read(&self) -> Result<Reading, Failure> {
-        let mut packet = [0_u8; PACKET];
+        let mut packet = [0_u8; LEN];
         let options = TestRunOptions {
-            data_in: Some(&[0; PACKET]),
+            data_in: Some(&[0; LEN]),
             data_out: Some(&mut packet),
             ..TestRunOptions::default()
         };

@@ -17,6 +17,8 @@ use std::{fs, io, os::fd::AsFd, path::PathBuf};
 const STEER: &str = "sipsteer";
 /// Name of the program that looks at dialogs and buries those that are due.
 const EXPIRE: &str = "expire";
+/// What a helper program returns when all is well.
+const XDP_PASS: u32 = 2;
 /// Name of the program that reads the kernel's clocks.
 const CLOCK: &str = "clock";
 
@@ -128,10 +130,13 @@ impl Programs {
     /// Runs `expire` on a packet, once.
     pub(super) fn run_expire(&self, packet: &[u8]) -> Result<(), Failure> {
         let options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::default() };
-        self.xdp(EXPIRE)?.test_run(options).map_err(|e| {
-            Failure::bad("test_run", format!("cannot run the program {EXPIRE}: {}", chain(&e)))
-        })?;
-        Ok(())
+        let cannot = |why: &str| Failure::bad("test_run", format!("cannot run the program {EXPIRE}: {why}"));
+        let result = self.xdp(EXPIRE)?.test_run(options).map_err(|e| cannot(&chain(&e)))?;
+        if result.return_value == XDP_PASS {
+            Ok(())
+        } else {
+            Err(cannot("it finds no settings or no request"))
+        }
     }
 
     fn xdp(&self, program: &str) -> Result<&Xdp, Failure> {

@@ -5,17 +5,11 @@
 
 use super::{load::Programs, maps::Maps};
 use crate::failure::Failure;
-use lb_common::map::dialog::{Dialog, DialogKey, State};
+use lb_common::map::{
+    dialog::{Dialog, DialogKey, State},
+    expiry::request::{COUNT_AT, KEYS_AT, LEN, MAX_KEYS},
+};
 use std::time::Instant;
-
-/// Where the number of keys stands in the packet for `expire`.
-const COUNT_AT: usize = 16;
-/// Where the keys start.
-const KEYS_AT: usize = 32;
-/// Most keys of one packet.
-const MAX_KEYS: usize = 64;
-/// Shortest packet: the kernel wants a whole Ethernet header.
-const SHORTEST: usize = 64;
 
 /// Lets the kernel bury what is due in its queues.
 ///
@@ -30,16 +24,17 @@ pub fn push(programs: &Programs) -> Result<(), Failure> {
 /// # Errors
 /// When the program cannot be run.
 pub fn hand_over(programs: &Programs, keys: &[DialogKey]) -> Result<(), Failure> {
-    for some in keys.chunks(MAX_KEYS) {
+    for some in keys.chunks(MAX_KEYS as usize) {
         programs.run_expire(&packet(some))?;
     }
     Ok(())
 }
 
-fn packet(keys: &[DialogKey]) -> Vec<u8> {
-    let mut packet = vec![0_u8; SHORTEST.max(KEYS_AT + size_of_val(keys))];
-    let count = keys.len() as u32;
-    packet[COUNT_AT..COUNT_AT + 4].copy_from_slice(&count.to_le_bytes());
+/// The request for at most [`MAX_KEYS`] dialogs.
+fn packet(keys: &[DialogKey]) -> [u8; LEN] {
+    let mut packet = [0; LEN];
+    let count = keys.len() as u64;
+    packet[COUNT_AT..COUNT_AT + 8].copy_from_slice(&count.to_le_bytes());
     for (slot, key) in packet[KEYS_AT..].chunks_exact_mut(size_of::<DialogKey>()).zip(keys) {
         slot[..8].copy_from_slice(&key.call_key.to_le_bytes());
         slot[8..12].copy_from_slice(&key.service.to_le_bytes());
@@ -98,13 +93,13 @@ mod tests {
 
     #[test]
     fn keys_lie_where_the_program_reads_them() {
-        assert_eq!(packet(&[]), [0; 64]);
+        assert_eq!(packet(&[]), [0; LEN]);
         let packet =
             packet(&[DialogKey::new(0x0807_0605_0403_0201, 9), DialogKey::new(7, 1), DialogKey::new(8, 2)]);
-        assert_eq!(packet.len(), 32 + 3 * 16);
-        assert_eq!(packet[16..20], [3, 0, 0, 0]);
+        assert_eq!(packet[16..24], [3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(packet[32..48], [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(packet[64..66], [8, 0]);
+        assert_eq!(packet[80..], [0; LEN - 80]);
     }
 
     #[test]
