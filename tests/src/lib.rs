@@ -1,7 +1,25 @@
-//! Test support: the program in the kernel without a network ([`bench`]), packets ([`packet`]), tables in plain memory
-//! ([`memory`]).
+//! Test support: the program in the kernel without a network, and a SIP network in namespaces.
+//!
+//! * [`bench`]: the program in the kernel without a network; [`packet`]: packets; [`memory`]: tables in plain memory.
+//! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
+//! * [`sipp`]: real SIP calls by SIPp, and what became of them.
+//! * [`daemon`]: the `sipsteer` under test.
+//! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
+//!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
+//! * [`capability`]: saying out loud why a test cannot run here.
+//!
+//! Deliberately absent: anything that decides how a packet is steered.
 
 pub mod bench;
+pub mod capability;
+pub mod cleanup;
+pub mod command;
+pub mod daemon;
 pub mod memory;
+pub mod netns;
 pub mod packet;
 pub mod probes;
+pub mod process;
+pub mod program;
+pub mod sipp;
+pub mod topology;

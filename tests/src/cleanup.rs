@@ -1,0 +1,92 @@
+//! Undoing things at the end, whatever the end is: a return, a panic, Ctrl-C or SIGTERM.
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use std::{
+    process::exit,
+    sync::{Mutex, MutexGuard, Once, PoisonError},
+    thread,
+};
+
+type Action = Box<dyn FnOnce() + Send>;
+
+struct Pending {
+    next: u64,
+    actions: Vec<(u64, Action)>,
+}
+
+static PENDING: Mutex<Pending> = Mutex::new(Pending { next: 0, actions: Vec::new() });
+
+fn pending() -> MutexGuard<'static, Pending> {
+    PENDING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs its action once: when dropped, or when the process is told to end.
+#[must_use = "the action runs as soon as this is dropped"]
+pub struct Cleanup(u64);
+
+impl Cleanup {
+    /// Remembers `action`. It must not make or drop another [`Cleanup`].
+    pub fn new(action: impl FnOnce() + Send + 'static) -> Cleanup {
+        watch_signals();
+        let mut pending = pending();
+        pending.next += 1;
+        let id = pending.next;
+        pending.actions.push((id, Box::new(action)));
+        Cleanup(id)
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        let mut pending = pending();
+        if let Some(at) = pending.actions.iter().position(|(id, _)| *id == self.0) {
+            let (_, action) = pending.actions.remove(at);
+            // Under the lock, so that a signal does not end the process half way through.
+            action();
+        }
+    }
+}
+
+/// On a signal: every action, the youngest first, then the exit status that shells expect. The lock is kept, so nothing
+/// new is made meanwhile.
+fn watch_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+        thread::spawn(move || {
+            if let Some(signal) = signals.forever().next() {
+                let mut pending = pending();
+                while let Some((_, action)) = pending.actions.pop() {
+                    action();
+                }
+                exit(128 + signal);
+            }
+        });
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    #[test]
+    fn an_action_runs_once_and_also_after_a_panic() {
+        let runs = Arc::new(AtomicU32::new(0));
+        let counter = runs.clone();
+        let outcome = std::panic::catch_unwind(move || {
+            let _cleanup = Cleanup::new(move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+            });
+            panic!("on purpose");
+        });
+        assert!(outcome.is_err());
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+    }
+}
