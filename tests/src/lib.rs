@@ -2,7 +2,7 @@
 //!
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
 //! * [`sipp`]: real SIP calls by SIPp, and what became of them.
-//! * [`daemon`]: the `sipsteer` under test.
+//! * [`daemon`]: the `sipsteer` under test. [`kamailio`]: a SIP server that is not ours.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
 //! * [`capability`]: saying out loud why a test cannot run here.
@@ -13,6 +13,7 @@ pub mod capability;
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
+pub mod kamailio;
 pub mod netns;
 pub mod process;
 pub mod program;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use lb_tests::{
+    kamailio::Kamailio,
     needs_bpf,
     sipp::{Caller, Load, Server, scenario::Scenario},
     topology::{CLIENT, Forwarding, Lab, SIP_PORT},
@@ -17,7 +18,7 @@ fn call_directly(forwarding: Forwarding, load: &Load) -> Result<()> {
     let server =
         Server::start_at(&lab, &backend.namespace, "server", backend.address, load.scenario, LIFETIME)?;
     let target = SocketAddrV4::new(backend.address, SIP_PORT);
-    let caller = Caller::start_to(&lab, &lab.client, CLIENT, target, load)?;
+    let caller = Caller::start_to(&lab, &lab.client, SocketAddrV4::new(CLIENT, 0), target, load)?;
     let (made, seen) = (caller.wait()?, server.stop()?);
     let calls = u64::from(load.calls);
     assert_eq!((made.calls, made.ok, made.failed), (calls, calls, 0), "{:?}", load.scenario);
@@ -53,6 +54,21 @@ fn the_two_halves_of_every_scenario_understand_each_other() -> Result<()> {
 }
 
 #[test]
+fn kamailio_and_sipp_understand_each_other() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 1)?;
+    let backend = &lab.backends[0];
+    let _kamailio = Kamailio::start(&lab, backend)?;
+    let target = SocketAddrV4::new(backend.address, SIP_PORT);
+    for scenario in [Scenario::Register, Scenario::Refused] {
+        let load = Load::calls(20, 100).of(scenario);
+        let made = Caller::start_to(&lab, &lab.client, SocketAddrV4::new(CLIENT, 0), target, &load)?.wait()?;
+        assert_eq!((made.ok, made.failed), (20, 0), "{scenario:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn calls_that_do_not_go_as_the_scenario_says_count_as_failed() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::L2, 1)?;
@@ -60,7 +76,9 @@ fn calls_that_do_not_go_as_the_scenario_says_count_as_failed() -> Result<()> {
     let _busy =
         Server::start_at(&lab, &backend.namespace, "busy", backend.address, Scenario::Refused, LIFETIME)?;
     let target = SocketAddrV4::new(backend.address, SIP_PORT);
-    let made = Caller::start_to(&lab, &lab.client, CLIENT, target, &Load::calls(5, 10))?.wait()?;
+    let made =
+        Caller::start_to(&lab, &lab.client, SocketAddrV4::new(CLIENT, 0), target, &Load::calls(5, 10))?
+            .wait()?;
     assert_eq!((made.ok, made.failed), (0, 5));
     Ok(())
 }
