@@ -62,7 +62,8 @@ fn kamailio_and_sipp_understand_each_other() -> Result<()> {
     let target = SocketAddrV4::new(backend.address, SIP_PORT);
     for scenario in [Scenario::Register, Scenario::Refused] {
         let load = Load::calls(20, 100).of(scenario);
-        let made = Caller::start_to(&lab, &lab.client, SocketAddrV4::new(CLIENT, 0), target, &load)?.wait()?;
+        let made =
+            Caller::start_to(&lab, &lab.client, SocketAddrV4::new(CLIENT, 0), target, &load)?.wait()?;
         assert_eq!((made.ok, made.failed), (20, 0), "{scenario:?}");
     }
     Ok(())
