@@ -1,20 +1,28 @@
-//! Test support: a SIP network in namespaces, and who takes part in it.
+//! Test support.
 //!
+//! The program in the kernel without a network:
+//! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
+//!   plain memory.
+//!
+//! A SIP network in namespaces, and who takes part in it:
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
-//! * [`sipp`]: real SIP calls by SIPp, and what became of them.
-//! * [`daemon`]: the `sipsteer` under test. [`kamailio`]: a SIP server that is not ours.
+//! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
+//! * [`daemon`]: the `sipsteer` under test.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
 //! * [`capability`]: saying out loud why a test cannot run here.
 //!
 //! Deliberately absent: anything that decides how a packet is steered.
 
+pub mod bench;
 pub mod capability;
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
 pub mod kamailio;
+pub mod memory;
 pub mod netns;
+pub mod packet;
 pub mod process;
 pub mod program;
 pub mod sipp;

@@ -17,7 +17,8 @@ use crate::{
 /// The lap in which a queue's index lies, from 1, as a slot notes it.
 #[inline(always)]
 const fn lap<T: Tables>(index: u64) -> u16 {
-    ((index / T::QUEUE_SLOTS as u64) as u16).wrapping_add(1)
+    // 0 marks a slot that was never written.
+    ((index / T::QUEUE_SLOTS as u64) % 0xffff) as u16 + 1
 }
 
 /// Whether a tick has come, across the wrap of 32 bits.
@@ -54,14 +55,15 @@ pub fn tend<T: Tables>(tables: &T, now: u32) {
     }
 }
 
-/// The entry at a cursor, if it was written completely.
+/// The entry at a cursor. All zeros, which no written entry is, when it is not written completely; a value in either
+/// case, for the verifier's sake.
 #[inline(always)]
-fn entry<T: Tables>(tables: &T, queue: u32, index: u64) -> Option<(Due, DialogKey)> {
-    let due = tables.due(queue, index)?;
-    if due.word.lap != lap::<T>(index) {
-        return None;
+fn entry<T: Tables>(tables: &T, queue: u32, index: u64) -> Due {
+    const NONE: Due = Due { call_key: 0, word: DueWord { tick: 0, service: 0, lap: 0 } };
+    match tables.due(queue, index) {
+        Some(due) if due.word.lap == lap::<T>(index) => due,
+        _ => NONE,
     }
-    Some((due, DialogKey::new(due.call_key, due.word.service)))
 }
 
 #[inline(always)]
@@ -70,9 +72,12 @@ fn visit_dying<T: Tables>(tables: &T, queue: u32, now: u32) {
     if cursors.dying >= cursors.tail {
         return;
     }
-    let Some((due, key)) = entry(tables, queue, cursors.dying) else { return };
-    if has_come(due.word.tick, now) && tables.advance(queue, Cursor::Dying, cursors.dying) {
-        examine(tables, &key, now);
+    let due = entry(tables, queue, cursors.dying);
+    if due.word.lap == 0 || !has_come(due.word.tick, now) {
+        return;
+    }
+    if tables.advance(queue, Cursor::Dying, cursors.dying) {
+        examine(tables, &DialogKey::new(due.call_key, due.word.service), now);
     }
 }
 
@@ -82,21 +87,23 @@ fn visit_burying<T: Tables>(tables: &T, queue: u32, now: u32) {
     if cursors.burying >= cursors.dying {
         return;
     }
-    let Some((due, key)) = entry(tables, queue, cursors.burying) else { return };
+    let due = entry(tables, queue, cursors.burying);
     let burial = tables.settings().burial_ticks;
-    if !has_come(due.word.tick.wrapping_add(burial), now) {
+    if due.word.lap == 0 || !has_come(due.word.tick.wrapping_add(burial), now) {
         return;
     }
-    let found = pin::find(tables, &key);
-    if let Some(found) = &found {
-        // Marked dead late, because nothing had come by: its two seconds are not over yet.
-        if found.dialog.state.phase == Phase::Dead as u8 && found.dialog.state.age(now) < burial {
-            return;
-        }
+    let key = DialogKey::new(due.call_key, due.word.service);
+    let dialog = pin::look_up(tables, &key);
+    let dead = dialog.dialog.state.phase == Phase::Dead as u8;
+    // Marked dead late, because nothing had come by: its two seconds are not over yet.
+    if dead && dialog.dialog.state.age(now) < burial {
+        return;
     }
-    let claimed = tables.advance(queue, Cursor::Burying, cursors.burying);
-    if let (true, Some(found)) = (claimed, &found) {
-        bury(tables, &key, found);
+    if !tables.advance(queue, Cursor::Burying, cursors.burying) {
+        return;
+    }
+    if let (true, Some(found)) = (dead, dialog.found()) {
+        bury(tables, &key, &found);
     }
 }
 
@@ -141,17 +148,14 @@ fn examine<T: Tables>(tables: &T, key: &DialogKey, now: u32) {
 #[inline(always)]
 fn die<T: Tables>(tables: &T, found: &pin::Found<T::Slot>, now: u32) -> bool {
     let settings = tables.settings();
-    let changed = pin::change(tables, found, |state| {
+    let change = pin::change(tables, found, |state| {
         if state.is_live() && state.age(now) >= lifetime(settings, state.phase) {
-            Some(State { phase: Phase::Dead as u8, seen: now as u16, ..state })
+            State { phase: Phase::Dead as u8, seen: now as u16, ..state }
         } else {
-            None
+            state
         }
     });
-    match changed {
-        Some((_, after)) => after.phase == Phase::Dead as u8,
-        None => false,
-    }
+    change.done && change.after.phase == Phase::Dead as u8
 }
 
 /// Deletes a dead dialog. Whoever turns its state from dead to buried is the one to delete it.

@@ -5,8 +5,10 @@
 
 pub mod expiry;
 pub mod pin;
+pub mod remember;
 pub mod reply;
 pub mod select;
+pub mod source;
 pub mod steer;
 pub mod track;
 
@@ -48,7 +50,7 @@ pub enum Cursor {
 }
 
 /// The tables behind a decision. Error numbers are those of `bpf(2)`, positive.
-pub trait Tables {
+pub trait Tables: Sized {
     /// A place in the dialog table.
     type Slot: Slot;
     /// Slots of one expiry queue, a power of two.
@@ -92,6 +94,19 @@ pub trait Tables {
 
     /// Counts a failed write by its error number.
     fn count_write_error(&self, errno: i32);
+
+    /// [`select::ring_choice`]. The kernel makes it a function of its own, which the verifier walks through once.
+    fn ring_choice(&self, service: u16, tiers: u8, key: u64) -> Option<u16> {
+        select::ring_choice(self, service, tiers, key)
+    }
+    /// [`remember::remember`], likewise.
+    fn remember(&self, opening: &remember::Opening) -> remember::Remembered {
+        remember::remember(self, opening)
+    }
+    /// [`expiry::tend`], likewise.
+    fn tend(&self, now: u32) {
+        expiry::tend(self, now);
+    }
 }
 
 /// Headers that are read only when they decide something: a second walk through the message.

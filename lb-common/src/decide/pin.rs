@@ -3,7 +3,7 @@
 use super::{Slot, Tables};
 use crate::{
     limits::STATE_ATTEMPTS,
-    map::dialog::{Dialog, DialogKey, Evidence, Phase, State},
+    map::dialog::{Dialog, DialogKey, Evidence, State},
 };
 
 /// A dialog as it was read.
@@ -15,51 +15,96 @@ pub struct Found<S: Slot> {
     pub dialog: Dialog,
 }
 
+/// The value of no dialog.
+const EMPTY: Dialog = Dialog {
+    call_key: 0,
+    service: 0,
+    peer: 0,
+    evidence: Evidence { hash: 0, generation: 0, _pad: 0 },
+    state: State { backend: 0, phase: 0, listener: 0, seen: 0, generation: 0 },
+};
+
+/// What a look-up gave. Every field has a value in either case: the verifier refuses the copy of an undefined one.
+#[derive(Clone, Copy)]
+pub struct LookUp<S: Slot> {
+    /// Its place, if there is one.
+    pub slot: Option<S>,
+    /// Its value; all zeros if there is none.
+    pub dialog: Dialog,
+}
+
+impl<S: Slot> LookUp<S> {
+    /// Nothing found.
+    pub const NONE: LookUp<S> = LookUp { slot: None, dialog: EMPTY };
+
+    /// The dialog, if there is one.
+    #[inline(always)]
+    pub fn found(self) -> Option<Found<S>> {
+        match self.slot {
+            Some(slot) => Some(Found { slot, dialog: self.dialog }),
+            None => None,
+        }
+    }
+}
+
 /// The dialog of a key, dead ones included. The place may have been given to another dialog between the look-up and
 /// the read, so the key in the value is compared after the state was read.
 #[inline(always)]
-pub fn find<T: Tables>(tables: &T, key: &DialogKey) -> Option<Found<T::Slot>> {
-    let slot = tables.dialog(key)?;
-    let dialog = slot.read();
-    if dialog.call_key != key.call_key || dialog.service != key.service {
-        return None;
+pub fn look_up<T: Tables>(tables: &T, key: &DialogKey) -> LookUp<T::Slot> {
+    if let Some(slot) = tables.dialog(key) {
+        let dialog = slot.read();
+        if dialog.call_key == key.call_key && dialog.service == key.service {
+            return LookUp { slot: Some(slot), dialog };
+        }
     }
-    Some(Found { slot, dialog })
+    LookUp::NONE
 }
 
-/// Changes the state word as `next` says, given the present one; `None` leaves it as it is. Returns the state before
-/// and after, or `None` when the place belongs to another dialog by now or stayed contended.
+/// The dialog of a key, if there is one.
 #[inline(always)]
-pub fn change<T: Tables, F: Fn(State) -> Option<State>>(
-    tables: &T,
-    found: &Found<T::Slot>,
-    next: F,
-) -> Option<(State, State)> {
+pub fn find<T: Tables>(tables: &T, key: &DialogKey) -> Option<Found<T::Slot>> {
+    look_up(tables, key).found()
+}
+
+/// What became of a change. The states have values in either case, for the verifier's sake.
+#[derive(Clone, Copy)]
+pub struct Change {
+    /// False when the place belongs to another dialog by now, or stayed contended.
+    pub done: bool,
+    /// The state before.
+    pub before: State,
+    /// The state after, the same if nothing had to be changed.
+    pub after: State,
+}
+
+/// Changes the state word as `next` says, given the present one; the same state leaves it as it is.
+#[inline(always)]
+pub fn change<T: Tables, F: Fn(State) -> State>(tables: &T, found: &Found<T::Slot>, next: F) -> Change {
     let mut state = found.dialog.state;
     let mut attempt = 0;
     while attempt < STATE_ATTEMPTS {
-        let to = match next(state) {
-            Some(to) if to.to_word() != state.to_word() => to,
-            _ => return Some((state, state)),
-        };
+        let to = next(state);
+        if to.to_word() == state.to_word() {
+            return Change { done: true, before: state, after: state };
+        }
         if found.slot.swap_state(state, to) {
             let unconfirmed = to.is_unconfirmed() as i64 - state.is_unconfirmed() as i64;
             if unconfirmed != 0 {
                 tables.add_to_tally(0, unconfirmed);
             }
-            return Some((state, to));
+            return Change { done: true, before: state, after: to };
         }
         let again = found.slot.read();
         if again.call_key != found.dialog.call_key
             || again.service != found.dialog.service
             || again.state.generation != state.generation
         {
-            return None;
+            break;
         }
         state = again.state;
         attempt += 1;
     }
-    None
+    Change { done: false, before: state, after: state }
 }
 
 /// Replaces the evidence if it still belongs to this dialog's life.
@@ -67,22 +112,4 @@ pub fn change<T: Tables, F: Fn(State) -> Option<State>>(
 pub fn set_evidence<S: Slot>(found: &Found<S>, hash: u32) {
     let from = found.dialog.evidence;
     found.slot.swap_evidence(from, Evidence { hash, ..from });
-}
-
-/// A new dialog's value.
-#[inline(always)]
-pub fn new_dialog(key: &DialogKey, state: State, peer: u32, evidence: u32) -> Dialog {
-    Dialog {
-        call_key: key.call_key,
-        service: key.service,
-        peer,
-        evidence: Evidence { hash: evidence, generation: state.generation, _pad: 0 },
-        state,
-    }
-}
-
-/// The state of a dialog that opens now.
-#[inline(always)]
-pub fn new_state(phase: Phase, backend: u16, listener: u8, now: u32, generation: u16) -> State {
-    State { backend, phase: phase as u8, listener, seen: now as u16, generation }
 }

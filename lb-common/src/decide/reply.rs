@@ -1,8 +1,8 @@
 //! A packet from a backend of a `nat` service: which of the service's addresses does it leave from?
 
 use super::{
-    DialogHeaders, Inspect, Tables, expiry, peer_of, pin,
-    steer::{Remembered, remember},
+    DialogHeaders, Inspect, Tables, peer_of, pin,
+    remember::{Opening, Remembered},
     track::{self, Sender},
 };
 use crate::{
@@ -34,6 +34,8 @@ pub struct Leaving {
     pub listener: u8,
     /// How it leaves us.
     pub verdict: Verdict,
+    /// As in [`super::steer::Steering`].
+    pub tend: bool,
 }
 
 /// Finds the dialog of a backend's packet in the services it serves; its own new requests are pinned to it, so that
@@ -41,51 +43,57 @@ pub struct Leaving {
 #[inline(always)]
 pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound, inspect: &I) -> Leaving {
     let first = packet.from.services[0];
-    let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply };
+    let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply, tend: false };
     let Some(call_key) = packet.call_key else { return plain };
-    let mut found = None;
-    let mut i = 0;
-    while i < MAX_SERVICES_PER_BACKEND {
-        if i >= packet.from.count as usize {
-            break;
-        }
-        found = pin::find(tables, &DialogKey::new(call_key, packet.from.services[i]));
-        if found.is_some() {
-            break;
-        }
-        i += 1;
-    }
-    let headers = if track::needs_headers(packet.kind, found.as_ref().map(|f| &f.dialog), Sender::Backend) {
+    let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, &packet.from, call_key)));
+    let headers = if track::needs_headers(packet.kind, &entry.dialog, Sender::Backend) {
         inspect.dialog_headers()
     } else {
         DialogHeaders::default()
     };
     let now = tables.now();
-    if let Some(found) = found {
+    if let Some(found) = entry.found() {
         let state = found.dialog.state;
         // Two backends may share a Call-ID, one calling the other through us: only the pinned one changes the dialog.
-        if state.backend == packet.from.backend
-            && track::update(tables, &found, packet.kind, headers, Sender::Backend, None, now)
-        {
-            expiry::tend(tables, now);
-        }
-        return Leaving {
-            service: found.dialog.service as u16,
-            listener: state.listener,
-            verdict: Verdict::Reply,
-        };
+        let tend = state.backend == packet.from.backend
+            && track::update(tables, &found, packet.kind, headers, Sender::Backend, None, now);
+        let service = found.dialog.service as u16;
+        return Leaving { service, listener: state.listener, verdict: Verdict::Reply, tend };
     }
     let opens = match packet.kind {
         Kind::Request(method) if headers.to_tag == 0 => track::opening_phase(method),
         _ => None,
     };
     let Some(phase) = opens else { return plain };
-    let key = DialogKey::new(call_key, first);
-    let peer = peer_of(packet.destination);
-    let verdict = match remember(tables, &key, phase, packet.from.backend, 0, peer, headers.branch, now) {
+    let opening = Opening {
+        call_key,
+        service: first,
+        backend: packet.from.backend,
+        phase: phase as u8,
+        listener: 0,
+        peer: peer_of(packet.destination),
+        evidence: headers.branch,
+        now,
+    };
+    let verdict = match tables.remember(&opening) {
         Remembered::New => Verdict::ReplyNew,
         Remembered::Already(_) => Verdict::Reply,
         Remembered::Not => Verdict::ReplyUnpinned,
     };
-    Leaving { service: first, listener: 0, verdict }
+    Leaving { service: first, listener: 0, verdict, tend: true }
+}
+
+/// The service in which a backend's packet has a dialog: the first one if it has none in any.
+#[inline(always)]
+fn service_of<T: Tables>(tables: &T, from: &BackendAddress, call_key: u64) -> u16 {
+    if from.count > 1 {
+        let mut i = 0;
+        while i < MAX_SERVICES_PER_BACKEND && i < from.count as usize {
+            if tables.dialog(&DialogKey::new(call_key, from.services[i])).is_some() {
+                return from.services[i];
+            }
+            i += 1;
+        }
+    }
+    from.services[0]
 }

@@ -1,14 +1,14 @@
 //! A packet from a caller: to which backend?
 
 use super::{
-    DialogHeaders, E2BIG, EDQUOT, EEXIST, ENOSPC, Inbound, Inspect, Tables, expiry, peer_of, pin, select,
+    DialogHeaders, Inbound, Inspect, Tables, peer_of, pin,
+    remember::{Opening, Remembered},
     track::{self, Sender},
 };
 use crate::{
     map::{
         backend::keeps_dialogs,
-        dialog::{DialogKey, Phase},
-        expiry::SHORT,
+        dialog::{DialogKey, State},
     },
     sip::{Kind, Method},
     verdict::Verdict,
@@ -21,42 +21,84 @@ pub struct Steering {
     pub backend: u16,
     /// How it leaves us.
     pub verdict: Verdict,
+    /// Something was put into an expiry queue, or an end has come: [`super::expiry::tend`] is due.
+    pub tend: bool,
 }
 
-const NOWHERE: Steering = Steering { backend: 0, verdict: Verdict::DroppedNoBackend };
+impl Steering {
+    #[inline(always)]
+    const fn to(backend: u16, verdict: Verdict) -> Steering {
+        Steering { backend, verdict, tend: false }
+    }
+}
 
 /// Steers a packet by its dialog's pin, else by the ring, and remembers a dialog that it opens.
 #[inline(always)]
 pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -> Steering {
-    let Some(call_key) = packet.call_key else { return by_source(tables, packet) };
-    let key = DialogKey::new(call_key, packet.service);
-    let found = pin::find(tables, &key);
-    let sender = match &found {
-        Some(f) if f.dialog.peer == peer_of(packet.source) => Sender::Peer,
-        _ => Sender::Stranger,
+    let key = DialogKey::new(packet.call_key.unwrap_or(0), packet.service);
+    let entry = match packet.call_key {
+        Some(_) => pin::look_up(tables, &key),
+        None => pin::LookUp::NONE,
     };
-    let headers = if track::needs_headers(packet.kind, found.as_ref().map(|f| &f.dialog), sender) {
+    let sender = if entry.slot.is_some() && entry.dialog.peer == peer_of(packet.source) {
+        Sender::Peer
+    } else {
+        Sender::Stranger
+    };
+    let headers = if packet.call_key.is_some() && track::needs_headers(packet.kind, &entry.dialog, sender) {
         inspect.dialog_headers()
     } else {
         DialogHeaders::default()
     };
     let now = tables.now();
-    let Some(found) = found else { return open(tables, packet, &key, headers, now) };
-    follow(tables, packet, &found, headers, sender, now)
+    let why = match entry.found() {
+        Some(found) => match follow(tables, packet, &found, headers, sender, now) {
+            Following::Pin(steering) => return steering,
+            Following::Choose(verdict) => verdict,
+        },
+        None => match without_pin(packet, headers) {
+            Verdict::DroppedNotSip => return Steering::to(0, Verdict::DroppedNotSip),
+            verdict => verdict,
+        },
+    };
+    // Without a Call-ID, retransmissions still meet the same backend.
+    let choice = packet.call_key.unwrap_or(packet.source);
+    let Some(backend) = tables.ring_choice(packet.service, packet.tiers, choice) else {
+        return Steering::to(0, Verdict::DroppedNoBackend);
+    };
+    match why {
+        Verdict::SteeredNew => open(tables, packet, &key, headers, backend, now),
+        Verdict::SteeredMoved => {
+            if let Some(found) = entry.found() {
+                move_pin(tables, packet, &found, backend, now);
+            }
+            Steering::to(backend, why)
+        }
+        _ => Steering::to(backend, why),
+    }
 }
 
-/// Without a Call-ID, retransmissions still meet the same backend.
+/// Why a packet without a pin goes to the ring's choice, and whether it opens a dialog.
 #[inline(always)]
-fn by_source<T: Tables>(tables: &T, packet: &Inbound) -> Steering {
-    let verdict = match packet.kind {
+fn without_pin(packet: &Inbound, headers: DialogHeaders) -> Verdict {
+    match packet.kind {
         Kind::KeepAlive | Kind::Stun => Verdict::SteeredKeepAlive,
-        Kind::Request(_) | Kind::Response(_) => Verdict::SteeredSource,
-        Kind::NotSip => return Steering { backend: 0, verdict: Verdict::DroppedNotSip },
-    };
-    match select::ring_choice(tables, packet.service, packet.tiers, packet.source) {
-        Some(backend) => Steering { backend, verdict },
-        None => NOWHERE,
+        Kind::NotSip if packet.call_key.is_none() => Verdict::DroppedNotSip,
+        _ if packet.call_key.is_none() => Verdict::SteeredSource,
+        // Only a request outside a dialog opens one (RFC 3261 section 12.1, 12.2): it has no To tag.
+        Kind::Request(method) if headers.to_tag == 0 && track::opening_phase(method).is_some() => {
+            Verdict::SteeredNew
+        }
+        _ => Verdict::SteeredRing,
     }
+}
+
+/// Whether a dialog in the table decides.
+enum Following {
+    /// Its pin does.
+    Pin(Steering),
+    /// The ring has to choose, and why.
+    Choose(Verdict),
 }
 
 /// A packet of a dialog in the table.
@@ -68,7 +110,7 @@ fn follow<T: Tables>(
     headers: DialogHeaders,
     sender: Sender,
     now: u32,
-) -> Steering {
+) -> Following {
     let state = found.dialog.state;
     let stays = match tables.backend(state.backend) {
         Some(b) => keeps_dialogs(b.will, b.health),
@@ -78,125 +120,55 @@ fn follow<T: Tables>(
         // Its last moments: the pin is still true, but nothing is remembered until the entry is deleted.
         let opens = matches!(packet.kind, Kind::Request(Method::Invite));
         if stays && !opens {
-            return Steering { backend: state.backend, verdict: Verdict::SteeredPinned };
+            return Following::Pin(Steering::to(state.backend, Verdict::SteeredPinned));
         }
-        return unpinned(tables, packet, found.dialog.call_key);
+        return Following::Choose(Verdict::SteeredUnpinned);
     }
     if !stays {
-        return move_pin(tables, packet, found, now);
+        return Following::Choose(Verdict::SteeredMoved);
     }
-    if track::update(tables, found, packet.kind, headers, sender, Some(packet.listener), now) {
-        expiry::tend(tables, now);
-    }
-    Steering { backend: state.backend, verdict: Verdict::SteeredPinned }
+    let ended = track::update(tables, found, packet.kind, headers, sender, Some(packet.listener), now);
+    Following::Pin(Steering { backend: state.backend, verdict: Verdict::SteeredPinned, tend: ended })
 }
 
-/// The pinned backend is down, disabled or gone: the ring chooses another, which becomes the pin.
+/// The pinned backend is down, disabled or gone: the ring's choice becomes the pin.
 #[inline(always)]
-fn move_pin<T: Tables>(tables: &T, packet: &Inbound, found: &pin::Found<T::Slot>, now: u32) -> Steering {
-    let key = found.dialog.call_key;
-    let Some(backend) = select::ring_choice(tables, packet.service, packet.tiers, key) else {
-        return NOWHERE;
-    };
+fn move_pin<T: Tables>(tables: &T, packet: &Inbound, found: &pin::Found<T::Slot>, backend: u16, now: u32) {
     pin::change(tables, found, |state| {
         if state.is_live() && state.backend == found.dialog.state.backend {
-            Some(crate::map::dialog::State { backend, listener: packet.listener, seen: now as u16, ..state })
+            State { backend, listener: packet.listener, seen: now as u16, ..state }
         } else {
-            None
+            state
         }
     });
-    Steering { backend, verdict: Verdict::SteeredMoved }
 }
 
-/// A packet of no dialog in the table.
+/// Pins a dialog that opens.
 #[inline(always)]
 fn open<T: Tables>(
     tables: &T,
     packet: &Inbound,
     key: &DialogKey,
     headers: DialogHeaders,
+    backend: u16,
     now: u32,
 ) -> Steering {
-    let Some(backend) = select::ring_choice(tables, packet.service, packet.tiers, key.call_key) else {
-        return NOWHERE;
+    let Kind::Request(method) = packet.kind else { return Steering::to(backend, Verdict::SteeredRing) };
+    let Some(phase) = track::opening_phase(method) else { return Steering::to(backend, Verdict::SteeredRing) };
+    let opening = Opening {
+        call_key: key.call_key,
+        service: packet.service,
+        backend,
+        phase: phase as u8,
+        listener: packet.listener,
+        peer: peer_of(packet.source),
+        evidence: headers.branch,
+        now,
     };
-    // Only a request outside a dialog opens one (RFC 3261 section 12.1, 12.2): it has no To tag.
-    let opens = match packet.kind {
-        Kind::Request(method) if headers.to_tag == 0 => track::opening_phase(method),
-        _ => None,
+    let (backend, verdict) = match tables.remember(&opening) {
+        Remembered::New => (backend, Verdict::SteeredNew),
+        Remembered::Already(pinned) => (pinned, Verdict::SteeredPinned),
+        Remembered::Not => (backend, Verdict::SteeredUnpinned),
     };
-    let Some(phase) = opens else { return Steering { backend, verdict: Verdict::SteeredRing } };
-    let peer = peer_of(packet.source);
-    match remember(tables, key, phase, backend, packet.listener, peer, headers.branch, now) {
-        Remembered::New => Steering { backend, verdict: Verdict::SteeredNew },
-        Remembered::Already(backend) => Steering { backend, verdict: Verdict::SteeredPinned },
-        Remembered::Not => Steering { backend, verdict: Verdict::SteeredUnpinned },
-    }
-}
-
-/// A dialog that opens but cannot be remembered.
-#[inline(always)]
-fn unpinned<T: Tables>(tables: &T, packet: &Inbound, call_key: u64) -> Steering {
-    match select::ring_choice(tables, packet.service, packet.tiers, call_key) {
-        Some(backend) => Steering { backend, verdict: Verdict::SteeredUnpinned },
-        None => NOWHERE,
-    }
-}
-
-/// What became of the attempt to remember a dialog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remembered {
-    /// It is pinned.
-    New,
-    /// Another CPU was faster; this is its pin.
-    Already(u16),
-    /// It is not in the table, and why was counted.
-    Not,
-}
-
-/// Puts a dialog into its expiry queue and into the table. The queue comes first: an entry of the queue without a
-/// dialog is harmless, a dialog without one would never be forgotten.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "all of it goes into one value; a struct would only rename it")]
-pub fn remember<T: Tables>(
-    tables: &T,
-    key: &DialogKey,
-    phase: Phase,
-    backend: u16,
-    listener: u8,
-    peer: u32,
-    branch: u32,
-    now: u32,
-) -> Remembered {
-    let state = pin::new_state(phase, backend, listener, now, tables.next_generation());
-    if state.is_unconfirmed() && tables.unconfirmed() >= tables.settings().unconfirmed_limit as u64 {
-        tables.count_write_error(EDQUOT);
-        expiry::tend(tables, now);
-        return Remembered::Not;
-    }
-    if !expiry::put(tables, SHORT, key, now.wrapping_add(tables.settings().ended_ticks)) {
-        tables.count_write_error(ENOSPC);
-        expiry::tend(tables, now);
-        return Remembered::Not;
-    }
-    let result = tables.insert_dialog(key, &pin::new_dialog(key, state, peer, branch));
-    let remembered = match result {
-        Ok(()) => {
-            tables.add_to_tally(1, state.is_unconfirmed() as i64);
-            Remembered::New
-        }
-        Err(EEXIST) => match pin::find(tables, key) {
-            Some(found) if found.dialog.state.is_live() => Remembered::Already(found.dialog.state.backend),
-            _ => {
-                tables.count_write_error(EEXIST);
-                Remembered::Not
-            }
-        },
-        Err(errno) => {
-            tables.count_write_error(if errno > 0 { errno } else { E2BIG });
-            Remembered::Not
-        }
-    };
-    expiry::tend(tables, now);
-    remembered
+    Steering { backend, verdict, tend: true }
 }

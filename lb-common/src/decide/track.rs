@@ -29,12 +29,14 @@ pub fn opening_phase(method: Method) -> Option<Phase> {
     }
 }
 
-/// Whether the To tag or the branch decides what this request does to the dialog.
+/// Whether the To tag or the branch decides what this request does to the dialog, which is all zeros if there is none.
 #[inline(always)]
-pub fn needs_headers(kind: Kind, dialog: Option<&Dialog>, sender: Sender) -> bool {
+pub fn needs_headers(kind: Kind, dialog: &Dialog, sender: Sender) -> bool {
     let Kind::Request(method) = kind else { return false };
-    let Some(dialog) = dialog else { return opening_phase(method).is_some() };
     let phase = dialog.state.phase;
+    if phase == 0 {
+        return opening_phase(method).is_some();
+    }
     match method {
         Method::Invite => phase != Phase::Answered as u8,
         Method::Ack => phase == Phase::Unanswered as u8 || phase == Phase::Cancelled as u8,
@@ -90,17 +92,20 @@ pub fn update<T: Tables>(
     now: u32,
 ) -> bool {
     let evidence = found.dialog.evidence.hash;
-    let next = |state: State| {
+    let change = pin::change(tables, found, |state: State| {
         if !state.is_live() {
-            return None;
+            return state;
         }
         let phase = match kind {
             Kind::Request(method) => next_phase(state.phase, method, headers, evidence, sender),
             _ => state.phase,
         };
-        Some(State { phase, listener: listener.unwrap_or(state.listener), seen: now as u16, ..state })
-    };
-    let Some((before, after)) = pin::change(tables, found, next) else { return false };
+        State { phase, listener: listener.unwrap_or(state.listener), seen: now as u16, ..state }
+    });
+    let pin::Change { done, before, after } = change;
+    if !done {
+        return false;
+    }
     match kind {
         Kind::Request(Method::Invite)
             if after.phase == Phase::Unanswered as u8 && headers.branch != evidence =>
