@@ -14,7 +14,7 @@ use clap::Args;
 use lb_common::limits::MAX_DIALOGS;
 use lb_tests::{bench::Bench, capability, program};
 use limits::{Limit, Nature};
-use sipsteer::{core::maglev, dataplane::OBJECT};
+use sipsteer::{OBJECT, core::maglev};
 use std::{
     fmt::Write,
     hint::black_box,
@@ -77,9 +77,10 @@ fn fixed_costs() -> Result<Vec<Row>> {
         most = most.max((verified, name.to_owned()));
     }
     let memory = program::own_map_memory()? as f64 / 1e6;
+    let (deepest, stack) = stack::deepest(OBJECT)?;
     Ok(vec![
         Row::new(limits::INSTRUCTIONS, most.0 as f64, most.1),
-        Row::new(limits::STACK, stack::deepest(OBJECT)? as f64, ""),
+        Row::new(limits::STACK, stack as f64, deepest),
         Row::new(limits::MAP_MEMORY, memory, "with one ring"),
         Row::new(limits::LOAD, slowest.as_secs_f64() * 1e3, ""),
     ])

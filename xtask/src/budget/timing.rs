@@ -19,7 +19,7 @@ use lb_tests::{
     packet::udp,
     probes::Probes,
 };
-use sipsteer::dataplane::OBJECT;
+use sipsteer::OBJECT;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// The product's program.
