@@ -75,7 +75,11 @@ impl Bench {
     /// Loads an object with a dialog table of `dialogs` entries.
     pub fn load(object: &[u8], dialogs: u32) -> Result<Bench> {
         let ebpf = EbpfLoader::new()
-            .verifier_log_level(if std::env::var_os("SIPSTEER_VERIFIER").is_some() { VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS } else { VerifierLogLevel::STATS })
+            .verifier_log_level(if std::env::var_os("SIPSTEER_VERIFIER").is_some() {
+                VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS
+            } else {
+                VerifierLogLevel::STATS
+            })
             .map_max_entries(name::DIALOGS, dialogs)
             .load(object)
             .context("the object was not loaded: this needs root and a kernel with BTF")?;
@@ -125,7 +129,8 @@ impl Bench {
     pub fn add_service(&mut self, id: u16, address: SocketAddrV4, forwarding: u8) -> Result<()> {
         let key = ServiceKey::udp(SocketAddr::V4(address));
         let service = Service { service: id, listener: 0, forwarding, tiers: 1, _pad: [0; 3] };
-        HashMap::<_, ServiceKey, Service>::try_from(self.map_mut(name::SERVICES)?)?.insert(key, service, 0)?;
+        HashMap::<_, ServiceKey, Service>::try_from(self.map_mut(name::SERVICES)?)?
+            .insert(key, service, 0)?;
         let listener =
             Listener { address: key, forwarding, _pad: [0; 3], name: padded_name(&format!("service{id}")) };
         Array::<_, Listener>::try_from(self.map_mut(name::LISTENERS)?)?.set(
@@ -143,7 +148,8 @@ impl Bench {
 
     /// Says which services a backend's packets may belong to.
     pub fn set_backend_services(&mut self, id: u16, address: SocketAddrV4, services: &[u16]) -> Result<()> {
-        let mut value = BackendAddress { backend: id, count: services.len() as u16, ..BackendAddress::default() };
+        let mut value =
+            BackendAddress { backend: id, count: services.len() as u16, ..BackendAddress::default() };
         value.services[..services.len()].copy_from_slice(services);
         let key = ServiceKey::udp(SocketAddr::V4(address));
         HashMap::<_, ServiceKey, BackendAddress>::try_from(self.map_mut(name::BACKEND_ADDRESSES)?)?

@@ -17,7 +17,10 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -160,15 +163,25 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When it ends or does not steer in time; the error holds its last words.
     pub fn start(&self, arguments: &[&str]) -> Result<Process> {
-        let log = self.lab.folder().join("sipsteer.log");
-        let all = ["run"].iter().chain(arguments).map(|a| (*a).into()).chain(self.places(true));
-        let process = Process::start(&self.lab.balancer, &self.binary, all.collect::<Vec<_>>(), &log)?;
+        let process = self.spawn(arguments)?;
         wait_until("sipsteer steers", START, || {
             ensure!(process.status()?.is_none(), "sipsteer does not run; {}", process.last_words());
             Ok(self.command(&["status", "--json"]).output()?.status.success())
         })
         .with_context(|| process.last_words())?;
         Ok(process)
+    }
+
+    /// Starts `run` with more arguments, whatever becomes of it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Process> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = self.lab.folder().join(format!("sipsteer-{number}.log"));
+        let all = ["run"].iter().chain(arguments).map(|a| (*a).into()).chain(self.places(true));
+        Process::start(&self.lab.balancer, &self.binary, all.collect::<Vec<_>>(), &log)
     }
 
     /// Runs a subcommand to its end, whatever that is.

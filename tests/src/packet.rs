@@ -16,7 +16,12 @@ pub fn udp(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) -> V
 }
 
 /// The same with IP options (a multiple of 4 bytes).
-pub fn udp_with_options(source: SocketAddrV4, destination: SocketAddrV4, options: &[u8], payload: &[u8]) -> Vec<u8> {
+pub fn udp_with_options(
+    source: SocketAddrV4,
+    destination: SocketAddrV4,
+    options: &[u8],
+    payload: &[u8],
+) -> Vec<u8> {
     assert!(options.len().is_multiple_of(4) && options.len() <= 40);
     let udp_length = 8 + payload.len();
     let mut ip = vec![0x45 + (options.len() / 4) as u8, 0];
