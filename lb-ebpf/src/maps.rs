@@ -127,6 +127,23 @@ pub fn redirect(ifindex: u32) -> bool {
     PORTS.redirect(ifindex, 0).is_ok()
 }
 
+/// A UDP datagram in an IPv4 packet in an Ethernet frame.
+#[derive(Clone, Copy)]
+pub struct Datagram {
+    /// Source address, network order.
+    pub source: u32,
+    /// Destination address, network order.
+    pub destination: u32,
+    /// Source port, host order.
+    pub source_port: u16,
+    /// Destination port, host order.
+    pub destination_port: u16,
+    /// Length of the IP packet in bytes.
+    pub ip_length: u16,
+    /// Offset of the UDP header in the frame.
+    pub udp_at: u16,
+}
+
 /// What the inspection of a message gave.
 #[derive(Clone, Copy)]
 pub struct Inspected {
@@ -161,13 +178,19 @@ impl ScratchCell {
 
     /// Notes a packet from a backend.
     #[inline(always)]
-    pub fn set_backend(self, direction: u32, from: BackendAddress, next_hop: NextHop) {
+    pub fn set_backend(self, direction: u32, from: BackendAddress) {
         // SAFETY: as in `set_service`.
         unsafe {
             write_volatile(&raw mut (*self.0).direction, direction);
             write_volatile(&raw mut (*self.0).from, from);
-            write_volatile(&raw mut (*self.0).next_hop, next_hop);
         }
+    }
+
+    /// Notes the next hop of a packet from a backend.
+    #[inline(always)]
+    pub fn set_next_hop(self, next_hop: NextHop) {
+        // SAFETY: as in `set_service`.
+        unsafe { write_volatile(&raw mut (*self.0).next_hop, next_hop) }
     }
 
     /// Reads what was noted.
@@ -177,25 +200,55 @@ impl ScratchCell {
         unsafe { read_volatile(&raw const (*self.0).direction) }
     }
 
-    /// Reads what was noted.
+    /// What was noted.
     #[inline(always)]
-    pub fn service(self) -> Service {
+    pub fn service(self) -> &'static Service {
+        // SAFETY: as in `set_service`; it is written before the reference is made, and not again for this packet.
+        unsafe { &(*self.0).service }
+    }
+
+    /// What was noted.
+    #[inline(always)]
+    pub fn from(self) -> &'static BackendAddress {
+        // SAFETY: as in `set_service`; it is written before the reference is made, and not again for this packet.
+        unsafe { &(*self.0).from }
+    }
+
+    /// What was noted.
+    #[inline(always)]
+    pub fn next_hop(self) -> &'static NextHop {
+        // SAFETY: as in `set_service`; it is written before the reference is made, and not again for this packet.
+        unsafe { &(*self.0).next_hop }
+    }
+
+    /// Notes the datagram.
+    #[inline(always)]
+    pub fn set_datagram(self, datagram: &Datagram) {
         // SAFETY: as in `set_service`.
-        unsafe { read_volatile(&raw const (*self.0).service) }
+        unsafe {
+            write_volatile(&raw mut (*self.0).source, datagram.source);
+            write_volatile(&raw mut (*self.0).destination, datagram.destination);
+            write_volatile(&raw mut (*self.0).source_port, datagram.source_port);
+            write_volatile(&raw mut (*self.0).destination_port, datagram.destination_port);
+            write_volatile(&raw mut (*self.0).ip_length, datagram.ip_length);
+            write_volatile(&raw mut (*self.0).udp_at, datagram.udp_at);
+        }
     }
 
     /// Reads what was noted.
     #[inline(always)]
-    pub fn from(self) -> BackendAddress {
+    pub fn datagram(self) -> Datagram {
         // SAFETY: as in `set_service`.
-        unsafe { read_volatile(&raw const (*self.0).from) }
-    }
-
-    /// Reads what was noted.
-    #[inline(always)]
-    pub fn next_hop(self) -> NextHop {
-        // SAFETY: as in `set_service`.
-        unsafe { read_volatile(&raw const (*self.0).next_hop) }
+        unsafe {
+            Datagram {
+                source: read_volatile(&raw const (*self.0).source),
+                destination: read_volatile(&raw const (*self.0).destination),
+                source_port: read_volatile(&raw const (*self.0).source_port),
+                destination_port: read_volatile(&raw const (*self.0).destination_port),
+                ip_length: read_volatile(&raw const (*self.0).ip_length),
+                udp_at: read_volatile(&raw const (*self.0).udp_at),
+            }
+        }
     }
 
     /// Notes what the message is.
@@ -293,6 +346,18 @@ impl DialogSlot {
                 evidence: Evidence::from_word(evidence),
                 state: State::from_word(state),
             }
+        }
+    }
+
+    /// Reads the state word, and whether the value is that of the key, in this order.
+    #[inline(always)]
+    pub fn read_state(self, key: &DialogKey) -> (State, bool) {
+        // SAFETY: as in `read`.
+        unsafe {
+            let state = read_volatile((&raw const (*self.0.as_ptr()).state).cast::<u64>());
+            let service = read_volatile(&raw const (*self.0.as_ptr()).service);
+            let call_key = read_volatile(&raw const (*self.0.as_ptr()).call_key);
+            (State::from_word(state), call_key == key.call_key && service == key.service)
         }
     }
 

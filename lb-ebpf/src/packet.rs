@@ -6,7 +6,12 @@ use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibParameters, xdp_md},
     helpers::generated::{bpf_fib_lookup, bpf_xdp_adjust_tail},
 };
-use lb_common::{limits::MAX_SCAN, map::backend::NextHop, sip::Window, wire::Octets};
+use lb_common::{
+    limits::MAX_SCAN,
+    map::{backend::NextHop, dialog::DialogKey, expiry::request},
+    sip::Window,
+    wire::Octets,
+};
 
 /// The packet as it lies in memory now.
 #[derive(Clone, Copy)]
@@ -212,21 +217,46 @@ impl Window for PacketWindow {
     }
 }
 
-/// A packet that the daemon made up to give a program its arguments, and to take the result from.
-impl Packet {
-    /// Writes a word at `AT`.
-    #[inline(always)]
-    pub fn put_u64<const AT: usize>(&self, value: u64) {
-        let p = self.data + AT;
-        if p + 8 <= self.end {
-            // SAFETY: 8 bytes from p lie before end, as just checked.
-            unsafe { *(p as *mut u64) = value };
-        }
-    }
+/// A packet that the daemon made up to ask something of a program, see [`request`].
+#[derive(Clone, Copy)]
+pub struct Request(usize);
 
-    /// Reads a word at `at`, which is below 4,096.
+impl Packet {
+    /// The request in a packet, if it is long enough.
     #[inline(always)]
-    pub fn u64_at(&self, at: usize) -> Option<u64> {
-        PacketWindow { data: self.data, end: self.end }.word(at)
+    pub fn request(&self) -> Option<Request> {
+        if self.data + request::LEN > self.end {
+            return None;
+        }
+        Some(Request(self.data))
     }
 }
+
+impl Request {
+    /// Number of keys.
+    #[inline(always)]
+    pub fn count(&self) -> u64 {
+        // SAFETY: inside the bytes that `Packet::request` checked.
+        unsafe { *((self.0 + request::COUNT_AT) as *const u64) }
+    }
+
+    /// The key of an index below [`request::MAX_KEYS`].
+    #[inline(always)]
+    pub fn key(&self, index: u64) -> DialogKey {
+        let at = request::KEYS_AT + (index & (request::MAX_KEYS - 1)) as usize * size_of::<DialogKey>();
+        // SAFETY: the masked index keeps the key inside the bytes that `Packet::request` checked.
+        unsafe { *((self.0 + at) as *const DialogKey) }
+    }
+
+    /// Writes the answer's two words.
+    #[inline(always)]
+    pub fn answer(&self, first: u64, second: u64) {
+        // SAFETY: the first 16 bytes lie inside those that `Packet::request` checked.
+        unsafe {
+            *(self.0 as *mut u64) = first;
+            *((self.0 + 8) as *mut u64) = second;
+        }
+    }
+}
+
+const _: () = assert!(request::MAX_KEYS.is_power_of_two());

@@ -1,27 +1,22 @@
 //! A packet's way through the stages.
 
 use crate::{
-    maps::{self, Opening},
+    apart,
+    maps::{self, Datagram, Opening},
     packet::Packet,
     stage::{
         forward::{self, Departure},
-        inspect::{self, Message},
-        parse::{self, Datagram, mapped},
+        parse::{self, mapped},
         route,
     },
     tables::KernelTables,
 };
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    decide::{
-        Inbound, Tables,
-        reply::{self, Outbound},
-        source::source_hash,
-        steer as decision,
-    },
+    decide::{Tables, source::source_hash},
     map::settings::direction,
     sip::{Kind, Method},
-    verdict::Verdict,
+    verdict::{Fate, Verdict},
     wire::udp,
 };
 
@@ -36,21 +31,23 @@ pub fn steer(packet: Packet) -> Departure {
 
 #[inline(always)]
 fn try_steer(packet: Packet) -> Result<Departure, Verdict> {
-    let datagram = parse::parse(&packet)?;
-    let settings = maps::settings().ok_or(Verdict::PassedBroken)?;
-    let scratch = maps::scratch().ok_or(Verdict::PassedBroken)?;
-    route::route(&packet, &datagram, settings, scratch)?;
-    let packet = if datagram.trailer == 0 {
+    let headers = parse::parse(&packet)?;
+    let tables = KernelTables::open().ok_or(Verdict::PassedBroken)?;
+    route::route(&packet, &headers.datagram, tables.scratch)?;
+    if let Some(fault) = headers.fault {
+        return Err(fault);
+    }
+    tables.scratch.set_datagram(&headers.datagram);
+    let packet = if headers.trailer == 0 {
         packet
     } else {
-        packet.trimmed(datagram.trailer).ok_or(Verdict::DroppedMalformed)?
+        packet.trimmed(headers.trailer).ok_or(Verdict::DroppedMalformed)?
     };
-    let message = inspect::inspect(&packet, datagram.udp_at + udp::LEN, scratch);
-    let tables = KernelTables { settings, scratch };
-    let (departure, tend) = if scratch.direction() == direction::TO_SERVICE {
-        to_service(&packet, &datagram, &message, &tables)
+    apart::inspect(&packet, headers.datagram.udp_at as usize + udp::LEN);
+    let (departure, tend) = if tables.scratch.direction() == direction::TO_SERVICE {
+        to_service(&packet, &tables)
     } else {
-        from_backend(&packet, &datagram, &message, &tables)
+        from_backend(&packet, &tables)
     };
     if tend {
         tables.tend(tables.now());
@@ -59,52 +56,33 @@ fn try_steer(packet: Packet) -> Result<Departure, Verdict> {
 }
 
 #[inline(always)]
-fn to_service(
-    packet: &Packet,
-    datagram: &Datagram,
-    message: &Message,
-    tables: &KernelTables,
-) -> (Departure, bool) {
-    let service = tables.scratch.service();
-    let inbound = Inbound {
-        service: service.service,
-        listener: service.listener,
-        tiers: service.tiers,
-        kind: message.kind,
-        call_key: message.call_key,
-        source: source_hash(&tables.settings.hash_key, &mapped(datagram.source), datagram.source_port),
-    };
+fn to_service(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
     let bytes = packet.length() as u64;
-    maps::count_service(service.service, bytes, method_slot(message.kind));
-    let steering = decision::steer(tables, &inbound, message);
-    if matches!(steering.verdict, Verdict::DroppedNoBackend | Verdict::DroppedNotSip) {
-        return (Departure { verdict: steering.verdict, action: xdp_action::XDP_DROP }, false);
+    let service = tables.scratch.service();
+    maps::count_service(service.service, bytes, method_slot(tables.scratch.message().kind));
+    let Datagram { source, source_port, udp_at, .. } = tables.scratch.datagram();
+    let source = source_hash(&tables.settings.hash_key, &mapped(source), source_port);
+    let steering = apart::steer(packet, udp_at as usize + udp::LEN, source);
+    if !matches!(steering.verdict.fate(), Fate::Sent) {
+        return (Departure { verdict: steering.verdict, action: xdp_action::XDP_ABORTED }, false);
     }
-    maps::count_to_backend(steering.backend, bytes, opening(message.kind, steering.verdict));
+    maps::count_to_backend(steering.backend, bytes, opening(tables.scratch.message().kind, steering.verdict));
+    let datagram = tables.scratch.datagram();
     let departure =
-        forward::to_backend(packet, datagram, service.forwarding, steering.backend, steering.verdict);
+        forward::to_backend(packet, &datagram, service.forwarding, steering.backend, steering.verdict);
     (departure, steering.tend)
 }
 
 #[inline(always)]
-fn from_backend(
-    packet: &Packet,
-    datagram: &Datagram,
-    message: &Message,
-    tables: &KernelTables,
-) -> (Departure, bool) {
-    let from = tables.scratch.from();
-    let outbound = Outbound {
-        from,
-        kind: message.kind,
-        call_key: message.call_key,
-        destination: source_hash(&tables.settings.hash_key, &mapped(datagram.destination), datagram.destination_port),
-    };
-    let leaving = reply::reply(tables, &outbound, message);
-    maps::count_from_backend(from.backend, packet.length() as u64);
+fn from_backend(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
+    let Datagram { destination, destination_port, udp_at, .. } = tables.scratch.datagram();
+    let destination = source_hash(&tables.settings.hash_key, &mapped(destination), destination_port);
+    let leaving = apart::reply(packet, udp_at as usize + udp::LEN, destination);
+    maps::count_from_backend(tables.scratch.from().backend, packet.length() as u64);
     let next_hop = tables.scratch.next_hop();
+    let datagram = tables.scratch.datagram();
     let departure =
-        forward::from_backend(packet, datagram, &next_hop, leaving.service, leaving.listener, leaving.verdict);
+        forward::from_backend(packet, &datagram, next_hop, leaving.service, leaving.listener, leaving.verdict);
     (departure, leaving.tend)
 }
 

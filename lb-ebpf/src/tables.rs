@@ -41,6 +41,10 @@ impl Slot for DialogSlot {
         DialogSlot::read(*self)
     }
     #[inline(always)]
+    fn read_state(&self, key: &DialogKey) -> (State, bool) {
+        DialogSlot::read_state(*self, key)
+    }
+    #[inline(always)]
     fn swap_state(&self, from: State, to: State) -> bool {
         DialogSlot::swap_state(*self, from, to)
     }
@@ -127,6 +131,10 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn remember(&self, opening: &Opening) -> Remembered {
         apart::remember(opening)
+    }
+    #[inline(always)]
+    fn move_pin(&self, key: &DialogKey, from: u16, to: u16, now: u32) {
+        apart::move_pin(key, from, to, now);
     }
     #[inline(always)]
     fn tend(&self, now: u32) {

@@ -144,17 +144,27 @@ fn examine<T: Tables>(tables: &T, key: &DialogKey, now: u32) {
     }
 }
 
-/// Marks a dialog dead if its lifetime is over; false: it lives on.
-#[inline(always)]
-fn die<T: Tables>(tables: &T, found: &pin::Found<T::Slot>, now: u32) -> bool {
-    let settings = tables.settings();
-    let change = pin::change(tables, found, |state| {
-        if state.is_live() && state.age(now) >= lifetime(settings, state.phase) {
-            State { phase: Phase::Dead as u8, seen: now as u16, ..state }
+/// Death of a dialog whose lifetime is over.
+struct Death<'a> {
+    settings: &'a Settings,
+    now: u32,
+}
+
+impl pin::Step for Death<'_> {
+    #[inline(always)]
+    fn next(&self, state: State) -> State {
+        if state.is_live() && state.age(self.now) >= lifetime(self.settings, state.phase) {
+            State { phase: Phase::Dead as u8, seen: self.now as u16, ..state }
         } else {
             state
         }
-    });
+    }
+}
+
+/// Marks a dialog dead if its lifetime is over; false: it lives on.
+#[inline(always)]
+fn die<T: Tables>(tables: &T, found: &pin::Found<T::Slot>, now: u32) -> bool {
+    let change = pin::change(tables, found, &Death { settings: tables.settings(), now });
     change.done && change.after.phase == Phase::Dead as u8
 }
 

@@ -25,6 +25,8 @@ use crate::{
 pub trait Slot: Copy {
     /// Reads the whole value, the state word first.
     fn read(&self) -> Dialog;
+    /// Reads the state word, and whether the value is that of the key, in this order.
+    fn read_state(&self, key: &DialogKey) -> (State, bool);
     /// Changes the state word if it is `from`, and says whether it was.
     fn swap_state(&self, from: State, to: State) -> bool;
     /// Changes the evidence if it is `from`, and says whether it was.
@@ -103,6 +105,10 @@ pub trait Tables: Sized {
     fn remember(&self, opening: &remember::Opening) -> remember::Remembered {
         remember::remember(self, opening)
     }
+    /// [`steer::move_pin`], likewise.
+    fn move_pin(&self, key: &DialogKey, from: u16, to: u16, now: u32) {
+        steer::move_pin(self, key, from, to, now);
+    }
     /// [`expiry::tend`], likewise.
     fn tend(&self, now: u32) {
         expiry::tend(self, now);
@@ -120,6 +126,9 @@ pub struct DialogHeaders {
 
 /// Reads more of the message when the decision needs it.
 pub trait Inspect {
+    /// What it is. Asked for again at every use: the kernel's stack is small, and a value that is read anew does not
+    /// have to be kept there.
+    fn kind(&self) -> Kind;
     /// The To tag and the topmost Via's branch.
     fn dialog_headers(&self) -> DialogHeaders;
 }
@@ -133,8 +142,6 @@ pub struct Inbound {
     pub listener: u8,
     /// Tiers of the service.
     pub tiers: u8,
-    /// What it is.
-    pub kind: Kind,
     /// Keyed hash of its Call-ID, if it has one.
     pub call_key: Option<u64>,
     /// Keyed hash of its source address and port.

@@ -77,13 +77,19 @@ pub struct Change {
     pub after: State,
 }
 
-/// Changes the state word as `next` says, given the present one; the same state leaves it as it is.
+/// The state that follows. A trait, because the compiler does not honour `inline(always)` on a closure.
+pub trait Step {
+    /// The state after `state`; the same leaves it as it is.
+    fn next(&self, state: State) -> State;
+}
+
+/// Changes the state word as `step` says, given the present one.
 #[inline(always)]
-pub fn change<T: Tables, F: Fn(State) -> State>(tables: &T, found: &Found<T::Slot>, next: F) -> Change {
+pub fn change<T: Tables, S: Step>(tables: &T, found: &Found<T::Slot>, step: &S) -> Change {
     let mut state = found.dialog.state;
     let mut attempt = 0;
     while attempt < STATE_ATTEMPTS {
-        let to = next(state);
+        let to = step.next(state);
         if to.to_word() == state.to_word() {
             return Change { done: true, before: state, after: state };
         }
@@ -94,14 +100,12 @@ pub fn change<T: Tables, F: Fn(State) -> State>(tables: &T, found: &Found<T::Slo
             }
             return Change { done: true, before: state, after: to };
         }
-        let again = found.slot.read();
-        if again.call_key != found.dialog.call_key
-            || again.service != found.dialog.service
-            || again.state.generation != state.generation
-        {
+        let key = DialogKey { call_key: found.dialog.call_key, service: found.dialog.service, _pad: 0 };
+        let (again, same) = found.slot.read_state(&key);
+        if !same || again.generation != state.generation {
             break;
         }
-        state = again.state;
+        state = again;
         attempt += 1;
     }
     Change { done: false, before: state, after: state }

@@ -1,6 +1,6 @@
 //! Putting a dialog into the table.
 
-use super::{E2BIG, EDQUOT, EEXIST, ENOSPC, Tables, expiry, pin};
+use super::{E2BIG, EDQUOT, EEXIST, ENOSPC, Slot, Tables, expiry};
 use crate::map::{
     dialog::{Dialog, DialogKey, Evidence, Phase, State},
     expiry::SHORT,
@@ -87,9 +87,11 @@ pub fn remember<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
             Remembered::New
         }
         Err(EEXIST) => {
-            let entry = pin::look_up(tables, &key);
-            if entry.dialog.state.is_live() {
-                return Remembered::Already(entry.dialog.state.backend);
+            if let Some(slot) = tables.dialog(&key) {
+                let (state, same) = slot.read_state(&key);
+                if same && state.is_live() {
+                    return Remembered::Already(state.backend);
+                }
             }
             tables.count_write_error(EEXIST);
             Remembered::Not

@@ -14,11 +14,9 @@ use crate::{
 
 /// What is known of a backend's packet before the decision.
 #[derive(Clone, Copy, Debug)]
-pub struct Outbound {
+pub struct Outbound<'a> {
     /// The backend and the services it serves.
-    pub from: BackendAddress,
-    /// What it is.
-    pub kind: Kind,
+    pub from: &'a BackendAddress,
     /// Keyed hash of its Call-ID, if it has one.
     pub call_key: Option<u64>,
     /// Keyed hash of its destination address and port.
@@ -41,12 +39,12 @@ pub struct Leaving {
 /// Finds the dialog of a backend's packet in the services it serves; its own new requests are pinned to it, so that
 /// their answers and the rest of their dialogs find it.
 #[inline(always)]
-pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound, inspect: &I) -> Leaving {
+pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect: &I) -> Leaving {
     let first = packet.from.services[0];
     let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply, tend: false };
     let Some(call_key) = packet.call_key else { return plain };
-    let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, &packet.from, call_key)));
-    let headers = if track::needs_headers(packet.kind, &entry.dialog, Sender::Backend) {
+    let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, packet.from, call_key)));
+    let headers = if track::needs_headers(inspect.kind(), &entry.dialog, Sender::Backend) {
         inspect.dialog_headers()
     } else {
         DialogHeaders::default()
@@ -56,11 +54,11 @@ pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound, inspect: &I) 
         let state = found.dialog.state;
         // Two backends may share a Call-ID, one calling the other through us: only the pinned one changes the dialog.
         let tend = state.backend == packet.from.backend
-            && track::update(tables, &found, packet.kind, headers, Sender::Backend, None, now);
+            && track::update(tables, &found, inspect, headers, Sender::Backend, None, now);
         let service = found.dialog.service as u16;
         return Leaving { service, listener: state.listener, verdict: Verdict::Reply, tend };
     }
-    let opens = match packet.kind {
+    let opens = match inspect.kind() {
         Kind::Request(method) if headers.to_tag == 0 => track::opening_phase(method),
         _ => None,
     };

@@ -10,7 +10,8 @@ use crate::hash::HashKey;
 pub const fn source_hash(key: &HashKey, address: &[u32; 4], port: u16) -> u64 {
     let high = address[0] as u64 | (address[1] as u64) << 32;
     let low = address[2] as u64 | (address[3] as u64) << 32;
-    let mixed = (high ^ key.k0).wrapping_mul(0xff51_afd7_ed55_8ccd) ^ (low ^ key.k1).rotate_left(port as u32 & 31);
+    let mixed =
+        (high ^ key.k0).wrapping_mul(0xff51_afd7_ed55_8ccd) ^ (low ^ key.k1).rotate_left(port as u32 & 31);
     let mixed = (mixed ^ (mixed >> 32) ^ port as u64).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     mixed ^ (mixed >> 29)
 }

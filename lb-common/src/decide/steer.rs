@@ -45,18 +45,18 @@ pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -
     } else {
         Sender::Stranger
     };
-    let headers = if packet.call_key.is_some() && track::needs_headers(packet.kind, &entry.dialog, sender) {
+    let headers = if packet.call_key.is_some() && track::needs_headers(inspect.kind(), &entry.dialog, sender)
+    {
         inspect.dialog_headers()
     } else {
         DialogHeaders::default()
     };
-    let now = tables.now();
     let why = match entry.found() {
-        Some(found) => match follow(tables, packet, &found, headers, sender, now) {
+        Some(found) => match follow(tables, packet, inspect, &found, headers, sender) {
             Following::Pin(steering) => return steering,
             Following::Choose(verdict) => verdict,
         },
-        None => match without_pin(packet, headers) {
+        None => match without_pin(packet, inspect, headers) {
             Verdict::DroppedNotSip => return Steering::to(0, Verdict::DroppedNotSip),
             verdict => verdict,
         },
@@ -67,11 +67,9 @@ pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -
         return Steering::to(0, Verdict::DroppedNoBackend);
     };
     match why {
-        Verdict::SteeredNew => open(tables, packet, &key, headers, backend, now),
+        Verdict::SteeredNew => open(tables, packet, inspect, &key, headers, backend),
         Verdict::SteeredMoved => {
-            if let Some(found) = entry.found() {
-                move_pin(tables, packet, &found, backend, now);
-            }
+            tables.move_pin(&key, entry.dialog.state.backend, backend, tables.now());
             Steering::to(backend, why)
         }
         _ => Steering::to(backend, why),
@@ -80,8 +78,8 @@ pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -
 
 /// Why a packet without a pin goes to the ring's choice, and whether it opens a dialog.
 #[inline(always)]
-fn without_pin(packet: &Inbound, headers: DialogHeaders) -> Verdict {
-    match packet.kind {
+fn without_pin<I: Inspect>(packet: &Inbound, inspect: &I, headers: DialogHeaders) -> Verdict {
+    match inspect.kind() {
         Kind::KeepAlive | Kind::Stun => Verdict::SteeredKeepAlive,
         Kind::NotSip if packet.call_key.is_none() => Verdict::DroppedNotSip,
         _ if packet.call_key.is_none() => Verdict::SteeredSource,
@@ -103,13 +101,13 @@ enum Following {
 
 /// A packet of a dialog in the table.
 #[inline(always)]
-fn follow<T: Tables>(
+fn follow<T: Tables, I: Inspect>(
     tables: &T,
     packet: &Inbound,
+    inspect: &I,
     found: &pin::Found<T::Slot>,
     headers: DialogHeaders,
     sender: Sender,
-    now: u32,
 ) -> Following {
     let state = found.dialog.state;
     let stays = match tables.backend(state.backend) {
@@ -118,7 +116,7 @@ fn follow<T: Tables>(
     };
     if !state.is_live() {
         // Its last moments: the pin is still true, but nothing is remembered until the entry is deleted.
-        let opens = matches!(packet.kind, Kind::Request(Method::Invite));
+        let opens = matches!(inspect.kind(), Kind::Request(Method::Invite));
         if stays && !opens {
             return Following::Pin(Steering::to(state.backend, Verdict::SteeredPinned));
         }
@@ -127,34 +125,50 @@ fn follow<T: Tables>(
     if !stays {
         return Following::Choose(Verdict::SteeredMoved);
     }
-    let ended = track::update(tables, found, packet.kind, headers, sender, Some(packet.listener), now);
+    let ended = track::update(tables, found, inspect, headers, sender, Some(packet.listener), tables.now());
     Following::Pin(Steering { backend: state.backend, verdict: Verdict::SteeredPinned, tend: ended })
+}
+
+/// Another backend for a dialog, if `from` is its pin still.
+struct Move {
+    from: u16,
+    to: u16,
+    now: u32,
+}
+
+impl pin::Step for Move {
+    #[inline(always)]
+    fn next(&self, state: State) -> State {
+        if state.is_live() && state.backend == self.from {
+            State { backend: self.to, seen: self.now as u16, ..state }
+        } else {
+            state
+        }
+    }
 }
 
 /// The pinned backend is down, disabled or gone: the ring's choice becomes the pin.
 #[inline(always)]
-fn move_pin<T: Tables>(tables: &T, packet: &Inbound, found: &pin::Found<T::Slot>, backend: u16, now: u32) {
-    pin::change(tables, found, |state| {
-        if state.is_live() && state.backend == found.dialog.state.backend {
-            State { backend, listener: packet.listener, seen: now as u16, ..state }
-        } else {
-            state
-        }
-    });
+pub fn move_pin<T: Tables>(tables: &T, key: &DialogKey, from: u16, to: u16, now: u32) {
+    if let Some(found) = pin::find(tables, key) {
+        pin::change(tables, &found, &Move { from, to, now });
+    }
 }
 
 /// Pins a dialog that opens.
 #[inline(always)]
-fn open<T: Tables>(
+fn open<T: Tables, I: Inspect>(
     tables: &T,
     packet: &Inbound,
+    inspect: &I,
     key: &DialogKey,
     headers: DialogHeaders,
     backend: u16,
-    now: u32,
 ) -> Steering {
-    let Kind::Request(method) = packet.kind else { return Steering::to(backend, Verdict::SteeredRing) };
-    let Some(phase) = track::opening_phase(method) else { return Steering::to(backend, Verdict::SteeredRing) };
+    let Kind::Request(method) = inspect.kind() else { return Steering::to(backend, Verdict::SteeredRing) };
+    let Some(phase) = track::opening_phase(method) else {
+        return Steering::to(backend, Verdict::SteeredRing);
+    };
     let opening = Opening {
         call_key: key.call_key,
         service: packet.service,
@@ -163,7 +177,7 @@ fn open<T: Tables>(
         listener: packet.listener,
         peer: peer_of(packet.source),
         evidence: headers.branch,
-        now,
+        now: tables.now(),
     };
     let (backend, verdict) = match tables.remember(&opening) {
         Remembered::New => (backend, Verdict::SteeredNew),

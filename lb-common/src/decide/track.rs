@@ -1,6 +1,6 @@
 //! Where a dialog stands, told from the requests that pass.
 
-use super::{DialogHeaders, Tables, pin};
+use super::{DialogHeaders, Inspect, Tables, pin};
 use crate::{
     map::dialog::{Dialog, Phase, State},
     sip::{Kind, Method},
@@ -80,33 +80,54 @@ pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u
     }
 }
 
+/// A packet's effect on a state.
+struct Packet<'a, I: Inspect> {
+    inspect: &'a I,
+    headers: DialogHeaders,
+    evidence: u32,
+    sender: Sender,
+    listener: Option<u8>,
+    now: u32,
+}
+
+impl<I: Inspect> pin::Step for Packet<'_, I> {
+    #[inline(always)]
+    fn next(&self, state: State) -> State {
+        if !state.is_live() {
+            return state;
+        }
+        let phase = match self.inspect.kind() {
+            Kind::Request(method) => {
+                next_phase(state.phase, method, self.headers, self.evidence, self.sender)
+            }
+            _ => state.phase,
+        };
+        let listener = match self.listener {
+            Some(listener) => listener,
+            None => state.listener,
+        };
+        State { phase, listener, seen: self.now as u16, ..state }
+    }
+}
+
 /// Brings a dialog up to date with a packet of it. Returns true when the packet ended it.
 #[inline(always)]
-pub fn update<T: Tables>(
+pub fn update<T: Tables, I: Inspect>(
     tables: &T,
     found: &pin::Found<T::Slot>,
-    kind: Kind,
+    inspect: &I,
     headers: DialogHeaders,
     sender: Sender,
     listener: Option<u8>,
     now: u32,
 ) -> bool {
     let evidence = found.dialog.evidence.hash;
-    let change = pin::change(tables, found, |state: State| {
-        if !state.is_live() {
-            return state;
-        }
-        let phase = match kind {
-            Kind::Request(method) => next_phase(state.phase, method, headers, evidence, sender),
-            _ => state.phase,
-        };
-        State { phase, listener: listener.unwrap_or(state.listener), seen: now as u16, ..state }
-    });
-    let pin::Change { done, before, after } = change;
+    let packet = Packet { inspect, headers, evidence, sender, listener, now };
+    let pin::Change { done, before, after } = pin::change(tables, found, &packet);
     if !done {
         return false;
     }
-    match kind {
+    match inspect.kind() {
         Kind::Request(Method::Invite)
             if after.phase == Phase::Unanswered as u8 && headers.branch != evidence =>
         {

@@ -70,6 +70,18 @@ pub struct Scratch {
     pub has_call_key: u32,
     /// Offset of the start line in the message.
     pub start: u32,
+    /// Source address, network order.
+    pub source: u32,
+    /// Destination address, network order.
+    pub destination: u32,
+    /// Source port, host order.
+    pub source_port: u16,
+    /// Destination port, host order.
+    pub destination_port: u16,
+    /// Length of the IP packet in bytes.
+    pub ip_length: u16,
+    /// Offset of the UDP header in the frame.
+    pub udp_at: u16,
 }
 
-const _: () = assert!(size_of::<Scratch>() == 72);
+const _: () = assert!(size_of::<Scratch>() == 88);

@@ -13,15 +13,15 @@ pub fn ethertype<H: Octets>(header: &H) -> u16 {
     u16::from_be(header.u16_at::<12>())
 }
 
-/// Replaces both addresses.
+/// Replaces both addresses. Split where the words of [`crate::map::backend::NextHop`] are aligned.
 #[inline(always)]
 pub fn set_addresses<H: Octets>(header: &mut H, destination: &[u8; 6], source: &[u8; 6]) {
     let d = destination;
     let s = source;
-    header.set_u32::<0>(u32::from_ne_bytes([d[0], d[1], d[2], d[3]]));
-    header.set_u16::<4>(u16::from_ne_bytes([d[4], d[5]]));
-    header.set_u16::<6>(u16::from_ne_bytes([s[0], s[1]]));
-    header.set_u32::<8>(u32::from_ne_bytes([s[2], s[3], s[4], s[5]]));
+    header.set_u16::<0>(u16::from_ne_bytes([d[0], d[1]]));
+    header.set_u32::<2>(u32::from_ne_bytes([d[2], d[3], d[4], d[5]]));
+    header.set_u32::<6>(u32::from_ne_bytes([s[0], s[1], s[2], s[3]]));
+    header.set_u16::<10>(u16::from_ne_bytes([s[4], s[5]]));
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! Last stage: rewrite the packet and send it on.
 
-use super::parse::Datagram;
 use crate::{
-    maps,
+    maps::{self, Datagram},
     packet::{Header, Packet},
 };
 use aya_ebpf::bindings::xdp_action;
@@ -85,7 +84,7 @@ pub fn from_backend(
 #[inline(always)]
 fn rewrite(packet: &Packet, datagram: &Datagram, end: End, address: u32, port: u16) -> Option<()> {
     let mut ip: Header<{ ipv4::LEN }> = packet.header(ethernet::LEN)?;
-    let mut transport: Header<{ udp::LEN }> = packet.header(datagram.udp_at)?;
+    let mut transport: Header<{ udp::LEN }> = packet.header(datagram.udp_at as usize)?;
     match end {
         End::Source => {
             udp::set_end(&mut transport, end, port, datagram.source, address);

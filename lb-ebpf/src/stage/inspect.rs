@@ -11,29 +11,20 @@ use lb_common::{
     sip::{self, CallId, Kind},
 };
 
-/// A message, for the decision that may want to know more of it.
+/// A message that SCRATCH tells of, for the decision.
 #[derive(Clone, Copy)]
 pub struct Message {
-    packet: Packet,
-    payload_at: usize,
-    start: usize,
-    /// What it is.
-    pub kind: Kind,
-    /// Keyed hash of its Call-ID, if it has one.
-    pub call_key: Option<u64>,
+    /// The frame.
+    pub packet: Packet,
+    /// Where the message starts in it.
+    pub payload_at: usize,
+    /// What was found out of it.
+    pub scratch: ScratchCell,
 }
 
 /// Reads the start line and finds the Call-ID of the message at `payload_at` in the frame.
 #[inline(always)]
-pub fn inspect(packet: &Packet, payload_at: usize, scratch: ScratchCell) -> Message {
-    apart::inspect(packet, payload_at);
-    let Inspected { kind, start, call_key } = scratch.message();
-    Message { packet: *packet, payload_at, start, kind, call_key }
-}
-
-/// The inspection itself, see [`apart::inspect`].
-#[inline(always)]
-pub fn inspect_apart(packet: &Packet, payload_at: usize, settings: &Settings) -> Inspected {
+pub fn inspect(packet: &Packet, payload_at: usize, settings: &Settings) -> Inspected {
     let window = packet.window(payload_at);
     let (kind, start) = sip::start_line(&window, settings.zero as usize);
     let call_key = match kind {
@@ -48,7 +39,12 @@ pub fn inspect_apart(packet: &Packet, payload_at: usize, settings: &Settings) ->
 
 impl Inspect for Message {
     #[inline(always)]
+    fn kind(&self) -> Kind {
+        self.scratch.message().kind
+    }
+
+    #[inline(always)]
     fn dialog_headers(&self) -> DialogHeaders {
-        apart::dialog_headers(&self.packet, self.payload_at, self.start)
+        apart::dialog_headers(&self.packet, self.payload_at, self.scratch.message().start)
     }
 }

@@ -1,40 +1,29 @@
 //! First stage: the headers around a message. What is not UDP over IPv4 is none of our business.
 
-use crate::packet::{Header, Packet};
+use crate::{
+    maps::Datagram,
+    packet::{Header, Packet},
+};
 use lb_common::{
     map::service::{ServiceKey, UDP},
     verdict::Verdict,
     wire::{ethernet, ipv4, udp},
 };
 
-/// A UDP datagram in an IPv4 packet in an Ethernet frame.
+/// What the headers say beside what [`Datagram`] keeps.
 #[derive(Clone, Copy)]
-pub struct Datagram {
-    /// Offset of the UDP header in the frame.
-    pub udp_at: usize,
-    /// Length of the IP packet in bytes.
-    pub ip_length: u16,
-    /// Source address, network order.
-    pub source: u32,
-    /// Destination address, network order.
-    pub destination: u32,
-    /// Source port, host order.
-    pub source_port: u16,
-    /// Destination port, host order.
-    pub destination_port: u16,
+pub struct Headers {
+    /// Where the datagram comes from and goes to.
+    pub datagram: Datagram,
     /// Bytes behind the datagram that are not part of it.
     pub trailer: usize,
-    /// A fragment's ports, and whether it has any, are not known.
-    pub fragment: bool,
-    /// Time to live.
-    pub ttl: u8,
-    /// The lengths in the headers contradict one another or the frame.
-    pub contradictory: bool,
+    /// Why the datagram cannot be steered even if it is ours.
+    pub fault: Option<Verdict>,
 }
 
 /// Reads the headers. `Err`: not ours.
 #[inline(always)]
-pub fn parse(packet: &Packet) -> Result<Datagram, Verdict> {
+pub fn parse(packet: &Packet) -> Result<Headers, Verdict> {
     let frame: Header<{ ethernet::LEN }> = packet.header(0).ok_or(Verdict::NotOurs)?;
     if ethernet::ethertype(&frame) != ethernet::IPV4 {
         return Err(Verdict::NotOurs);
@@ -51,17 +40,26 @@ pub fn parse(packet: &Packet) -> Result<Datagram, Verdict> {
     let contradictory = udp_length < udp::LEN
         || header_length + udp_length > ip_length
         || ethernet::LEN + ip_length > packet.length();
-    Ok(Datagram {
-        udp_at,
-        ip_length: ip_length as u16,
-        source: ipv4::source(&ip),
-        destination: ipv4::destination(&ip),
-        source_port: udp::source_port(&transport),
-        destination_port: udp::destination_port(&transport),
+    let fault = if ipv4::is_fragment(&ip) {
+        Some(Verdict::PassedFragment)
+    } else if contradictory {
+        Some(Verdict::DroppedMalformed)
+    } else if ipv4::ttl(&ip) <= 1 {
+        Some(Verdict::DroppedTtl)
+    } else {
+        None
+    };
+    Ok(Headers {
+        datagram: Datagram {
+            source: ipv4::source(&ip),
+            destination: ipv4::destination(&ip),
+            source_port: udp::source_port(&transport),
+            destination_port: udp::destination_port(&transport),
+            ip_length: ip_length as u16,
+            udp_at: udp_at as u16,
+        },
         trailer: if contradictory { 0 } else { packet.length() - datagram_end },
-        fragment: ipv4::is_fragment(&ip),
-        ttl: ipv4::ttl(&ip),
-        contradictory,
+        fault,
     })
 }
 
