@@ -15,7 +15,7 @@ use crate::{
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     decide::{
-        DialogHeaders, Inbound, expiry,
+        DialogHeaders, Inbound, Tables, expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Outbound},
         select,
@@ -138,7 +138,7 @@ pub fn dialog_headers(packet: &Packet, payload_at: usize, start: usize) -> Dialo
 pub extern "C" fn sipsteer_dialog_headers(context: *mut xdp_md, payload_at: u64, start: u64) -> u64 {
     let Some(settings) = maps::settings() else { return 0 };
     let window = Packet::new(context).window(payload_at as usize);
-    let headers = sip::dialog_headers(&window, start as usize, &settings.hash_key);
+    let headers = sip::dialog_headers(window, start as usize, &settings.hash_key);
     headers.to_tag as u64 | (headers.branch as u64) << 32
 }
 

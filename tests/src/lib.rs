@@ -3,6 +3,7 @@
 //! The program in the kernel without a network:
 //! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
 //!   plain memory.
+//! * [`probes`]: parts of the program one by one, natively and in the kernel.
 //!
 //! A SIP network in namespaces, and who takes part in it:
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
@@ -23,6 +24,7 @@ pub mod kamailio;
 pub mod memory;
 pub mod netns;
 pub mod packet;
+pub mod probes;
 pub mod process;
 pub mod program;
 pub mod sipp;

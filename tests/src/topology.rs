@@ -147,7 +147,9 @@ fn wire_nat(client: &Namespace, balancer: &Namespace, switch: &Namespace) -> Res
     plug(switch, "lb", balancer, BACK)?;
     address_balancer(balancer)?;
     balancer.ip(&format!("addr add 10.0.0.1/24 dev {BACK}"))?;
-    balancer.sysctl(&[("ipv4/ip_forward", "1")])?;
+    // What the program leaves to the host to forward comes in at the back and has the service's address as its source,
+    // which is the host's own.
+    balancer.sysctl(&[("ipv4/ip_forward", "1"), ("ipv4/conf/back/accept_local", "1")])?;
     address_client(client)?;
     Ok(vec![PassProgram::attach(client, DEVICE)?, PassProgram::attach(switch, "lb")?])
 }

@@ -26,11 +26,11 @@ pub struct Message {
 #[inline(always)]
 pub fn inspect(packet: &Packet, payload_at: usize, settings: &Settings) -> Inspected {
     let window = packet.window(payload_at);
-    let (kind, start) = sip::start_line(&window, settings.zero as usize);
+    let (kind, start) = sip::start_line(window, settings.zero as usize);
     let call_key = match kind {
         Kind::KeepAlive | Kind::Stun => None,
-        _ => match sip::call_id(&window, start) {
-            CallId::Found { at } => Some(sip::call_key(&window, at, &settings.hash_key).hash),
+        _ => match sip::call_id(window, start) {
+            CallId::Found { at } => Some(sip::call_key(window, at, &settings.hash_key).hash),
             CallId::Empty | CallId::Absent => None,
         },
     };

@@ -1,0 +1,8 @@
+//! Builds the test-only programs of `lb-ebpf`.
+
+#[path = "../lb-userspace/build/ebpf.rs"]
+mod ebpf;
+
+fn main() {
+    ebpf::embed("probes", "SIPSTEER_PROBES_OBJECT");
+}
