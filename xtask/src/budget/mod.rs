@@ -14,7 +14,7 @@ use clap::Args;
 use lb_common::limits::MAX_DIALOGS;
 use lb_tests::{bench::Bench, capability, program};
 use limits::{Limit, Nature};
-use sipsteer::{OBJECT, core::maglev};
+use sipsteer::{core::maglev, dataplane::OBJECT};
 use std::{
     fmt::Write,
     hint::black_box,
@@ -55,7 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         rows.extend(timing::rows()?);
         rows.push(ring_build());
         if cfg!(debug_assertions) {
-            eprintln!("budget: the ring was built without full optimisation; cargo run --release -p xtask -- budget");
+            eprintln!(
+                "budget: the ring was built without full optimisation; cargo run --release -p xtask -- budget"
+            );
         }
     }
     print!("{}", table(&rows));
@@ -89,8 +91,11 @@ fn fixed_costs() -> Result<Vec<Row>> {
 /// The quickest of several builds: what the daemon does at a reload.
 fn ring_build() -> Row {
     let names: Vec<String> = (0..1000).map(|n| format!("backend-{n}")).collect();
-    let entries: Vec<_> =
-        names.iter().zip(0..).map(|(name, id)| maglev::Entry { id, weight: 100, name: name.as_str() }).collect();
+    let entries: Vec<_> = names
+        .iter()
+        .zip(0..)
+        .map(|(name, id)| maglev::Entry { id, weight: 100, name: name.as_str() })
+        .collect();
     let build = || {
         let began = Instant::now();
         black_box(maglev::build(black_box(&entries)));

@@ -43,8 +43,12 @@ fn chain(program: &[bpf_insn]) -> u64 {
     starts.insert(0);
     let ends = starts.iter().skip(1).copied().chain([program.len()]);
     // From the last function to the first; what a call needs is known unless it goes back, so look until nothing changes.
-    let functions: Vec<(usize, &[bpf_insn])> =
-        starts.iter().copied().zip(ends).filter_map(|(start, end)| Some((start, program.get(start..end)?))).collect();
+    let functions: Vec<(usize, &[bpf_insn])> = starts
+        .iter()
+        .copied()
+        .zip(ends)
+        .filter_map(|(start, end)| Some((start, program.get(start..end)?)))
+        .collect();
     let mut depths: BTreeMap<usize, u64> = BTreeMap::new();
     for _ in 0..functions.len() {
         for (start, instructions) in &functions {
@@ -83,7 +87,8 @@ mod tests {
     const EXIT: u8 = 0x95;
 
     fn instruction(code: u8, target: u8, source: u8, off: i16, imm: i32) -> bpf_insn {
-        let mut i = bpf_insn { code, _bitfield_align_1: [], _bitfield_1: bpf_insn::new_bitfield_1(0, 0), off, imm };
+        let mut i =
+            bpf_insn { code, _bitfield_align_1: [], _bitfield_1: bpf_insn::new_bitfield_1(0, 0), off, imm };
         i.set_dst_reg(target);
         i.set_src_reg(source);
         i
@@ -118,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_object_itself_can_be_read() -> Result<()> {
-        let (program, bytes) = deepest(sipsteer::OBJECT)?;
+        let (program, bytes) = deepest(sipsteer::dataplane::OBJECT)?;
         assert!(bytes > 0, "{program}");
         Ok(())
     }
