@@ -1,13 +1,16 @@
 //! SIP, read in place: bytes to offsets, never copies.
 
 mod call_id;
+mod dialog;
 mod lines;
+mod parameter;
 mod start_line;
 mod swar;
 mod token;
 mod window;
 
 pub use call_id::{CallId, CallKey, call_id, call_key};
+pub use dialog::{DialogHeaders, dialog_headers};
 pub use start_line::start_line;
 pub use window::Bytes;
 
@@ -70,4 +73,19 @@ pub enum Kind {
     Stun,
     /// Anything else.
     NotSip,
+}
+
+impl Kind {
+    /// The kind as a number. The program keeps it in memory between its stages, where the verifier loses sight of it: else
+    /// it would verify what follows once for each method.
+    #[inline(always)]
+    pub const fn to_number(self) -> u16 {
+        match self {
+            Kind::NotSip => 0,
+            Kind::Request(method) => method as u16,
+            Kind::KeepAlive => 0x100,
+            Kind::Stun => 0x101,
+            Kind::Response(code) => 0x1000 | code,
+        }
+    }
 }
