@@ -38,6 +38,12 @@ pub fn empty(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
+/// Sends everything back, untouched: the floor that the budget measures the product's program against.
+#[xdp]
+pub fn empty_tx(_context: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
 /// Everything, in the order of the product's program.
 #[xdp]
 pub fn whole(context: XdpContext) -> u32 {

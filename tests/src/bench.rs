@@ -258,7 +258,7 @@ pub fn backend_mac(id: u16) -> [u8; 6] {
 /// # Errors
 /// When the object cannot be loaded.
 pub fn with_backends(service: SocketAddrV4, mode: u8, backends: u16) -> Result<Bench> {
-    let mut bench = Bench::load(sipsteer::OBJECT, 65_536)?;
+    let mut bench = Bench::load(sipsteer::dataplane::OBJECT, 65_536)?;
     bench.add_service(0, service, mode)?;
     for id in 0..backends {
         let address = backend_address(id);

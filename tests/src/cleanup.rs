@@ -5,6 +5,8 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
+    fs, io,
+    path::{Path, PathBuf},
     process::exit,
     sync::{Mutex, MutexGuard, Once, PoisonError},
     thread,
@@ -47,6 +49,31 @@ impl Drop for Cleanup {
             // Under the lock, so that a signal does not end the process half way through.
             action();
         }
+    }
+}
+
+/// A folder for temporary files, removed with all that is in it.
+pub struct Folder {
+    path: PathBuf,
+    _cleanup: Cleanup,
+}
+
+impl Folder {
+    /// Makes a folder `<prefix><random>` where temporary files belong.
+    ///
+    /// # Errors
+    /// When that place cannot be written.
+    pub fn new(prefix: &str) -> io::Result<Folder> {
+        let path = tempfile::Builder::new().prefix(prefix).tempdir()?.keep();
+        let removed = path.clone();
+        // There is nothing to do about a failure.
+        let cleanup = Cleanup::new(move || drop(fs::remove_dir_all(&removed)));
+        Ok(Folder { path, _cleanup: cleanup })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 

@@ -1,8 +1,13 @@
-//! Test support: the program in the kernel without a network, and a SIP network in namespaces.
+//! Test support.
 //!
-//! * [`bench`]: the program in the kernel without a network; [`packet`]: packets; [`memory`]: tables in plain memory.
+//! The program in the kernel without a network:
+//! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
+//!   plain memory.
+//! * [`probes`]: parts of the program one by one, natively and in the kernel.
+//!
+//! A SIP network in namespaces, and who takes part in it:
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
-//! * [`sipp`]: real SIP calls by SIPp, and what became of them.
+//! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
 //! * [`daemon`]: the `sipsteer` under test.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
@@ -15,6 +20,7 @@ pub mod capability;
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
+pub mod kamailio;
 pub mod memory;
 pub mod netns;
 pub mod packet;

@@ -42,7 +42,7 @@ pub fn object_with_small_maps() -> Result<Ebpf> {
     for map in lb_common::map::TABLE {
         loader.map_max_entries(map.name, 1);
     }
-    Ok(loader.load(sipsteer::OBJECT)?)
+    Ok(loader.load(sipsteer::dataplane::OBJECT)?)
 }
 
 /// How XDP is attached to a device.

@@ -5,14 +5,13 @@
 //! l2:   client ═══ switch ═══ front[balancer], sw1, sw2, sw3            service address on the backends' loopback
 //! ```
 
-use crate::{netns::Namespace, program::PassProgram};
+use crate::{cleanup::Folder, netns::Namespace, program::PassProgram};
 use anyhow::Result;
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
     path::Path,
 };
-use tempfile::TempDir;
 
 /// Port of every SIP server here.
 pub const SIP_PORT: u16 = 5060;
@@ -67,7 +66,7 @@ pub struct Lab {
     pub balancer: Namespace,
     /// The backends, in order of their names.
     pub backends: Vec<Backend>,
-    folder: TempDir,
+    folder: Folder,
     _far_ends: Vec<PassProgram>,
     _switch: Namespace,
 }
@@ -89,7 +88,7 @@ impl Lab {
             Forwarding::Nat => wire_nat(&client, &balancer, &switch)?,
             Forwarding::L2 => wire_l2(&client, &balancer, &switch)?,
         };
-        let folder = tempfile::Builder::new().prefix("sipsteer-lab-").tempdir()?;
+        let folder = Folder::new("sipsteer-lab-")?;
         Ok(Lab { forwarding, client, balancer, backends, folder, _far_ends: far_ends, _switch: switch })
     }
 
@@ -148,7 +147,9 @@ fn wire_nat(client: &Namespace, balancer: &Namespace, switch: &Namespace) -> Res
     plug(switch, "lb", balancer, BACK)?;
     address_balancer(balancer)?;
     balancer.ip(&format!("addr add 10.0.0.1/24 dev {BACK}"))?;
-    balancer.sysctl(&[("ipv4/ip_forward", "1")])?;
+    // What the program leaves to the host to forward comes in at the back and has the service's address as its source,
+    // which is the host's own.
+    balancer.sysctl(&[("ipv4/ip_forward", "1"), ("ipv4/conf/back/accept_local", "1")])?;
     address_client(client)?;
     Ok(vec![PassProgram::attach(client, DEVICE)?, PassProgram::attach(switch, "lb")?])
 }

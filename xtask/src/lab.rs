@@ -1,6 +1,6 @@
 //! `cargo xtask lab`: the demo's network to look around in.
 
-use crate::{demo::Mode, workspace};
+use crate::demo::Mode;
 use anyhow::{Result, anyhow, ensure};
 use clap::Args;
 use lb_tests::{
@@ -28,18 +28,17 @@ pub(crate) struct Arguments {
 /// Wires the network, starts everybody in it, says how to use it, and waits.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     capability::bpf_and_namespaces().map_err(|reason| anyhow!("the lab cannot be made: {reason}"))?;
-    let binary = workspace::daemon()?;
     let lab = Lab::new(arguments.forwarding.into(), arguments.backends)?;
     let lifetime = Duration::from_secs(arguments.minutes * 60);
     let _servers = Server::start_all(&lab, Scenario::Call, lifetime)?;
-    let node = Node::new(&lab, &binary, &Config::of(&lab))?;
+    let node = Node::new(&lab, &Config::of(&lab))?;
     let daemon = node.start(&["--ephemeral"])?;
     let enter = |namespace: &str| format!("nsenter --net=/run/netns/{namespace}");
     eprintln!("The service is {}. Ctrl-C ends it all. Try in another terminal:\n", lab.service());
     eprintln!("  {} sipp -sn uac {} -m 10", enter(lab.client.name()), lab.service());
     for command in ["status", "backend list", "counters"] {
         let places = format!("--pin-dir {} --run-dir {}", node.pins.display(), node.run.display());
-        eprintln!("  {} {} {command} {places}", enter(lab.balancer.name()), binary.display());
+        eprintln!("  {} {} {command} {places}", enter(lab.balancer.name()), node.binary.display());
     }
     for backend in &lab.backends {
         eprintln!("  {} bash      # {}, {}", enter(backend.namespace.name()), backend.name, backend.address);

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: anything that ships.
 
+mod budget;
 mod demo;
 mod kernel;
 mod lab;
@@ -34,6 +35,8 @@ enum Tool {
     Test(suite::Arguments),
     /// Runs the kernel tests under the running and under other kernels
     Kernel(kernel::Arguments),
+    /// Measures what the data plane costs and compares it with the limits
+    Budget(budget::Arguments),
     /// Checks the house rules
     Tidy,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Tool::Lab(arguments) => lab::run(&arguments),
         Tool::Test(arguments) => suite::run(&arguments),
         Tool::Kernel(arguments) => kernel::run(&arguments),
+        Tool::Budget(arguments) => budget::run(&arguments),
         Tool::Tidy => tidy::run(),
     };
     match outcome {

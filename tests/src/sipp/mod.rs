@@ -76,24 +76,24 @@ impl Caller {
     /// # Errors
     /// When SIPp is missing.
     pub fn start(lab: &Lab, load: &Load) -> Result<Caller> {
-        Caller::start_to(lab, &lab.client, CLIENT, lab.service(), load)
+        Caller::start_to(lab, &lab.client, SocketAddrV4::new(CLIENT, 0), lab.service(), load)
     }
 
-    /// Starts calling `target` from `source`, an address of `namespace`.
+    /// Starts calling `target` from `source`, an address of `namespace`; with port 0 from any port.
     ///
     /// # Errors
     /// When SIPp is missing.
     pub fn start_to(
         lab: &Lab,
         namespace: &Namespace,
-        source: Ipv4Addr,
+        source: SocketAddrV4,
         target: SocketAddrV4,
         load: &Load,
     ) -> Result<Caller> {
         let files = Files::new(lab.folder(), "caller", load.scenario.caller())?;
         let patience = load.patience();
         let mut arguments = vec![target.to_string()];
-        arguments.extend(common(&files, source, patience));
+        arguments.extend(common(&files, *source.ip(), patience));
         let own = [
             ("-r", load.rate.to_string()),
             ("-m", load.calls.to_string()),
@@ -103,6 +103,9 @@ impl Caller {
             ("-ap", "secret".to_owned()),
         ];
         arguments.extend(own.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
+        if source.port() != 0 {
+            arguments.extend(["-p".to_owned(), source.port().to_string()]);
+        }
         let process = Process::start(namespace, "sipp", arguments, &files.log)?;
         Ok(Caller { process, statistics: files.statistics, patience })
     }

@@ -55,7 +55,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         rows.extend(timing::rows()?);
         rows.push(ring_build());
         if cfg!(debug_assertions) {
-            eprintln!("budget: the ring was built without full optimisation; cargo run --release -p xtask -- budget");
+            eprintln!(
+                "budget: the ring was built without full optimisation; cargo run --release -p xtask -- budget"
+            );
         }
     }
     print!("{}", table(&rows));
@@ -77,9 +79,10 @@ fn fixed_costs() -> Result<Vec<Row>> {
         most = most.max((verified, name.to_owned()));
     }
     let memory = program::own_map_memory()? as f64 / 1e6;
+    let (deepest, stack) = stack::deepest(OBJECT)?;
     Ok(vec![
         Row::new(limits::INSTRUCTIONS, most.0 as f64, most.1),
-        Row::new(limits::STACK, stack::deepest(OBJECT)? as f64, ""),
+        Row::new(limits::STACK, stack as f64, deepest),
         Row::new(limits::MAP_MEMORY, memory, "with one ring"),
         Row::new(limits::LOAD, slowest.as_secs_f64() * 1e3, ""),
     ])
@@ -88,8 +91,11 @@ fn fixed_costs() -> Result<Vec<Row>> {
 /// The quickest of several builds: what the daemon does at a reload.
 fn ring_build() -> Row {
     let names: Vec<String> = (0..1000).map(|n| format!("backend-{n}")).collect();
-    let entries: Vec<_> =
-        names.iter().zip(0..).map(|(name, id)| maglev::Entry { id, weight: 100, name: name.as_str() }).collect();
+    let entries: Vec<_> = names
+        .iter()
+        .zip(0..)
+        .map(|(name, id)| maglev::Entry { id, weight: 100, name: name.as_str() })
+        .collect();
     let build = || {
         let began = Instant::now();
         black_box(maglev::build(black_box(&entries)));

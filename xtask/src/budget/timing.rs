@@ -10,14 +10,14 @@ use super::{
 };
 use anyhow::{Context, Result, ensure};
 use aya::{
-    TestRunOptions,
+    Ebpf, TestRunOptions,
     programs::{TestRun, Xdp},
 };
 use lb_common::{limits::MAX_DIALOGS, map::service::forwarding, verdict::Verdict};
 use lb_tests::{
-    bench::{Bench, HASH_KEY, LOOPBACK, backend, backend_address},
+    bench::{Bench, LOOPBACK, backend, backend_address},
     packet::udp,
-    probes::Probes,
+    probes::PROBES,
 };
 use sipsteer::dataplane::OBJECT;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -46,7 +46,11 @@ pub(super) fn rows() -> Result<Vec<Row>> {
     Ok(vec![
         Row::new(limits::PINNED, pinned.median, pinned.remark()),
         Row::new(limits::NAT, translated.median - pinned.median, between("l2 and nat", &pinned, &translated)),
-        Row::new(limits::FURTHER, (far.median - near.median) / 7.0, between("at 300 and 1,000 of 1,400", &near, &far)),
+        Row::new(
+            limits::FURTHER,
+            (far.median - near.median) / 7.0,
+            between("at 300 and 1,000 of 1,400", &near, &far),
+        ),
         Row::new(limits::NEW_CALL, opened.median, opened.remark()),
     ])
 }
@@ -67,7 +71,8 @@ impl Above {
 /// The program with its maps filled, and the empty program beside it.
 struct Stand {
     bench: Bench,
-    probes: Probes,
+    /// Holds the empty program.
+    probes: Ebpf,
     order: Vec<u32>,
 }
 
@@ -81,7 +86,8 @@ impl Stand {
         bench.set_ring(0, |slot| slot % u32::from(BACKENDS))?;
         bench.add_port(LOOPBACK)?;
         bench.program(PROGRAM)?;
-        let probes = Probes::load(HASH_KEY)?;
+        let mut probes = Ebpf::load(PROBES)?;
+        floor(&mut probes)?.load()?;
         Ok(Stand { bench, probes, order: shuffled(DIALOGS) })
     }
 
@@ -101,7 +107,8 @@ impl Stand {
     /// One frame for each dialog, shaped in turn.
     fn frames(&self, method: &str, to_tag: &str, shapes: &[Shape]) -> Vec<Vec<u8>> {
         let frame = |dialog: &u32, shape: &Shape| {
-            let call_id = format!("{:016x}@198.51.100.7", u64::from(*dialog).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let call_id =
+                format!("{:016x}@198.51.100.7", u64::from(*dialog).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             udp(CALLER, SERVICE, &request(method, &call_id, to_tag, *shape))
         };
         self.order.iter().zip(shapes.iter().cycle()).map(|(dialog, shape)| frame(dialog, shape)).collect()
@@ -112,7 +119,7 @@ impl Stand {
         let before = self.bench.verdict(verdict)?;
         let (mut empty, mut full) = (Vec::with_capacity(frames.len()), Vec::with_capacity(frames.len()));
         let program = self.bench.program(PROGRAM)?;
-        let nothing = self.probes.program("empty_tx")?;
+        let nothing = floor(&mut self.probes)?;
         for frame in frames {
             empty.push(run(nothing, frame)?);
             full.push(run(program, frame)?);
@@ -125,16 +132,18 @@ impl Stand {
             verdict.name(),
             self.bench.verdicts()?
         );
-        let (floor, cost) = (summary(&mut empty), summary(&mut full));
-        Ok(Above { median: cost.0 - floor.0, mean: cost.1 - floor.1, empty: floor.0 })
+        let (below, cost) = (summary(&mut empty), summary(&mut full));
+        Ok(Above { median: cost.0 - below.0, mean: cost.1 - below.1, empty: below.0 })
     }
+}
+
+fn floor(probes: &mut Ebpf) -> Result<&mut Xdp> {
+    Ok(probes.program_mut("empty_tx").context("the probes have no empty program")?.try_into()?)
 }
 
 /// Nanoseconds of one run.
 fn run(program: &Xdp, frame: &[u8]) -> Result<u64> {
-    let mut options = TestRunOptions::default();
-    options.data_in = Some(frame);
-    options.repeat = 1;
+    let options = TestRunOptions { data_in: Some(frame), repeat: 1, ..TestRunOptions::default() };
     Ok(u64::try_from(program.test_run(options)?.duration.as_nanos())?)
 }
 

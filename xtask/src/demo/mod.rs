@@ -3,7 +3,6 @@
 mod progress;
 mod report;
 
-use crate::workspace;
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
 use lb_tests::{
@@ -61,14 +60,13 @@ impl From<Mode> for Forwarding {
 /// Runs the demo. True if every call succeeded.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     capability::bpf_and_namespaces().map_err(|reason| anyhow!("the demo cannot run: {reason}"))?;
-    let binary = workspace::daemon()?;
     let forwarding = arguments.forwarding.into();
     eprintln!("Wiring a client, a balancer and {BACKENDS} backends ({forwarding})");
     let lab = Lab::new(forwarding, BACKENDS)?;
     let load = Load::calls(arguments.calls, arguments.rate);
     let servers = Server::start_all(&lab, Scenario::Call, load.duration() + Duration::from_secs(90))?;
     eprintln!("Starting sipsteer on {}", lab.interfaces().join(" and "));
-    let node = Node::new(&lab, &binary, &Config::of(&lab))?;
+    let node = Node::new(&lab, &Config::of(&lab))?;
     let daemon = node.start(&["--ephemeral"])?;
 
     eprintln!("Making {} calls, {} a second", arguments.calls, arguments.rate);
@@ -86,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     progress.finish(&made);
 
     let program = Programs::of(&lab)?.since(&before);
-    let verdicts = report::verdicts(&node.json(&["counters"])?)?;
+    let verdicts = node.verdicts()?.into_iter().collect();
     let backends = lab.backends.iter().zip(&servers).map(|(backend, server)| {
         Ok(BackendCalls { name: backend.name.clone(), calls: server.stop()?.calls })
     });

@@ -1,10 +1,8 @@
 //! The result of a demo: one JSON object, or a table for people.
 
-use anyhow::{Context, Result};
 use lb_common::verdict::Verdict;
 use lb_tests::sipp::stat::Statistics;
 use serde::Serialize;
-use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write};
 
 /// Calls that one backend received.
@@ -109,24 +107,10 @@ impl Report {
     }
 }
 
-/// Verdicts that occurred, from the document of `sipsteer counters --json`.
-pub(crate) fn verdicts(counters: &Value) -> Result<BTreeMap<String, u64>> {
-    let rows =
-        counters["verdicts"].as_array().context("`sipsteer counters --json` has no list `verdicts`")?;
-    let mut verdicts = BTreeMap::new();
-    for row in rows {
-        let name = row["verdict"].as_str().with_context(|| format!("a verdict has no name: {row}"))?;
-        let packets = row["packets"].as_u64().with_context(|| format!("a verdict has no packets: {row}"))?;
-        if packets > 0 {
-            verdicts.insert(name.to_owned(), packets);
-        }
-    }
-    Ok(verdicts)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Result;
 
     fn report(calls: u64, ok: u64) -> Report {
         let made = Statistics { calls, ok, failed: calls - ok, retransmissions: 0 };
@@ -153,16 +137,6 @@ mod tests {
         for name in ["retransmissions", "seconds", "cps", "verdicts", "program"] {
             assert!(!json[name].is_null(), "{name}");
         }
-        Ok(())
-    }
-
-    #[test]
-    fn verdicts_that_did_not_occur_are_left_out() -> Result<()> {
-        let counters = serde_json::json!({"verdicts": [
-            {"verdict": "reply", "packets": 3, "bytes": 9}, {"verdict": "not-ours", "packets": 0, "bytes": 0}
-        ]});
-        assert_eq!(verdicts(&counters)?, BTreeMap::from([("reply".to_owned(), 3)]));
-        assert!(verdicts(&serde_json::json!({})).is_err());
         Ok(())
     }
 }

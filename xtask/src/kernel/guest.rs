@@ -2,7 +2,7 @@
 
 use super::{corpus, initrd, outcome::Outcome, package::Files};
 use anyhow::{Context, Result};
-use lb_tests::cleanup::Cleanup;
+use lb_tests::cleanup::{Cleanup, Folder};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     env, fs,
@@ -19,7 +19,7 @@ const CPUS: u32 = 2;
 /// Boots the kernel and runs the tests in it as root.
 pub(crate) fn run(files: &Files, tests: &[PathBuf], patience: Duration) -> Result<Outcome> {
     let began = Instant::now();
-    let job = tempfile::Builder::new().prefix("sipsteer-kernel-").tempdir()?;
+    let job = Folder::new("sipsteer-kernel-")?;
     let path = |name: &str| job.path().join(name);
     let lines: Vec<String> = tests.iter().map(|t| t.display().to_string()).collect();
     fs::write(path("tests"), lines.join("\n") + "\n")?;
