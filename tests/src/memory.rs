@@ -7,7 +7,7 @@
 
 use lb_common::{
     decide::{
-        BackendView, Cursor, E2BIG, EEXIST, Inbound, Inspect, Slot, Tables, expiry,
+        BackendView, Cursor, E2BIG, EEXIST, ENOENT, Inbound, Inspect, Slot, Tables, expiry,
         reply::{self, Leaving, Outbound},
         steer::{self, Steering},
     },
@@ -26,9 +26,6 @@ use std::{
         atomic::{AtomicI32, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
-
-/// `bpf(2)`: the key is not there.
-pub const ENOENT: i32 = 2;
 
 /// Memory of one dialog, whoever it belongs to at the moment.
 #[derive(Default)]

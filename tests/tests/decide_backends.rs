@@ -164,7 +164,11 @@ fn whatever_the_reason_an_unpinned_call_is_steered_and_counted_by_it() {
         let story = Story::new();
         story.tables.fail_inserts(errno);
         let steering = story.arrives(request(Method::Invite, CALL));
-        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, by_ring), "errno {errno}");
+        assert_eq!(
+            (steering.verdict, steering.backend),
+            (Verdict::SteeredUnpinned, by_ring),
+            "errno {errno}"
+        );
         assert_eq!((story.tables.write_errors(errno), story.tables.all_write_errors()), (1, 1));
         assert_eq!(story.tables.tally(), Some(story.tables.counted()));
         // When the reason is gone, the retransmission pins.
@@ -194,7 +198,8 @@ fn an_invite_of_a_call_that_is_being_buried_is_steered_but_not_remembered() {
 #[test]
 fn the_limit_of_unconfirmed_calls_is_met_exactly() {
     let limit = 5;
-    let story: Story = Story::with(lb_common::map::settings::Settings { unconfirmed_limit: limit, ..settings() }, 256);
+    let story: Story =
+        Story::with(lb_common::map::settings::Settings { unconfirmed_limit: limit, ..settings() }, 256);
     for call in 0..u64::from(limit) {
         story.opens(call << 40);
     }
@@ -229,7 +234,8 @@ fn every_way_out_of_the_unconfirmed_is_counted_once() {
     story.opens(5);
     story.arrives(request(Method::Register, 6));
     assert_eq!(unconfirmed(), 2);
-    story.passes(settings().unanswered_ticks);
+    // Two visits a tick: six entries that became due together take three ticks.
+    story.passes(settings().unanswered_ticks + 2);
     assert_eq!(unconfirmed(), 0, "both have died");
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
@@ -267,7 +273,9 @@ fn a_call_that_another_cpu_pinned_meanwhile_follows_that_pin() {
     assert_eq!(remember::remember(&&story.tables, &opening(2)), Remembered::Already(1));
     assert_eq!(story.tables.write_errors(EEXIST), 0, "no failure: the call is pinned");
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-    for remembered in [Remembered::New, Remembered::Not, Remembered::Already(0), Remembered::Already(u16::MAX)] {
+    for remembered in
+        [Remembered::New, Remembered::Not, Remembered::Already(0), Remembered::Already(u16::MAX)]
+    {
         assert_eq!(Remembered::from_number(remembered.to_number()), remembered);
     }
 }

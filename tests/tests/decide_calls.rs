@@ -195,9 +195,7 @@ fn requests_inside_a_dialog_without_a_pin_go_by_the_ring_and_are_not_remembered(
 #[test]
 fn requests_that_exist_inside_a_dialog_only_open_none_even_without_a_tag() {
     let story = Story::new();
-    for method in
-        [Method::Ack, Method::Bye, Method::Cancel, Method::Prack, Method::Update, Method::Info]
-    {
+    for method in [Method::Ack, Method::Bye, Method::Cancel, Method::Prack, Method::Update, Method::Info] {
         assert_eq!(story.arrives(request(method, CALL)).verdict, Verdict::SteeredRing, "{method:?}");
     }
     assert_eq!(story.tables.dialogs(), []);

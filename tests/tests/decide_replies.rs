@@ -149,7 +149,11 @@ fn two_backends_of_a_chain_answer_each_from_their_own_service() {
     let from_1 = story.leaves(1, &[0, 1], message(Kind::Response(200), CALL));
     assert_eq!((from_1.service, from_1.listener), (0, 1));
     let from_1 = story.leaves(1, &[1, 0], message(Kind::Response(200), CALL));
-    assert_eq!((from_1.service, from_1.listener), (0, 1), "the order of a backend's services does not matter");
+    assert_eq!(
+        (from_1.service, from_1.listener),
+        (0, 1),
+        "the order of a backend's services does not matter"
+    );
     // The BYE of backend 2 ends its own dialog alone.
     story.leaves(2, &[0, 1], request(Method::Bye, CALL).to_tag(TAG).by(PROXY));
     assert_eq!(story.dialog_of(CALL, 1).map(|d| d.state.phase), Some(Phase::Ended as u8));
