@@ -28,5 +28,5 @@ pub mod probes;
 pub mod process;
 pub mod program;
 pub mod sipp;
-pub mod topology;
 pub mod story;
+pub mod topology;
