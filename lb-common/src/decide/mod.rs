@@ -18,7 +18,7 @@ use crate::{
         expiry::{Cursors, Due},
         settings::Settings,
     },
-    sip::Kind,
+    sip::{DialogHeaders, Kind},
 };
 
 /// A dialog's place in the table, found by its key. It may belong to another dialog by now: see [`pin::find`].
@@ -115,15 +115,6 @@ pub trait Tables: Sized {
     }
 }
 
-/// Headers that are read only when they decide something: a second walk through the message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DialogHeaders {
-    /// Hash of the To tag, 0: there is none.
-    pub to_tag: u32,
-    /// Hash of the topmost Via's branch, 0: there is none.
-    pub branch: u32,
-}
-
 /// Reads more of the message when the decision needs it.
 pub trait Inspect {
     /// What it is. Asked for again at every use: the kernel's stack is small, and a value that is read anew does not
@@ -154,6 +145,8 @@ pub const fn peer_of(source: u64) -> u32 {
     (source >> 32) as u32
 }
 
+/// `bpf(2)`: the key is not there.
+pub const ENOENT: i32 = 2;
 /// `bpf(2)`: the table is full.
 pub const E2BIG: i32 = 7;
 /// `bpf(2)`: the key is there already.
