@@ -5,12 +5,14 @@ use signal_hook::{
     iterator::Signals,
 };
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
     process::exit,
     sync::{Mutex, MutexGuard, Once, PoisonError},
     thread,
 };
+
+const OURS: &str = "sipsteer-";
 
 type Action = Box<dyn FnOnce() + Send>;
 
@@ -59,12 +61,16 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes a folder `<prefix><random>` where temporary files belong.
+    /// Makes a folder for `purpose` where temporary files belong.
     ///
     /// # Errors
     /// When that place cannot be written.
-    pub fn new(prefix: &str) -> io::Result<Folder> {
-        let path = tempfile::Builder::new().prefix(prefix).tempdir()?.keep();
+    pub fn new(purpose: &str) -> io::Result<Folder> {
+        for folder in left_behind(&env::temp_dir()) {
+            // Somebody else may be removing it too.
+            let _ = fs::remove_dir_all(folder);
+        }
+        let path = tempfile::Builder::new().prefix(&own_name(purpose)).tempdir()?.keep();
         let removed = path.clone();
         // There is nothing to do about a failure.
         let cleanup = Cleanup::new(move || drop(fs::remove_dir_all(&removed)));
@@ -75,6 +81,22 @@ impl Folder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// `sipsteer-<process id>-<rest>`: what bears such a name belongs to that process.
+pub fn own_name(rest: &str) -> String {
+    format!("{OURS}{}-{rest}", std::process::id())
+}
+
+/// What lies in a folder and bears the name of a process that is gone: it was killed and could not tidy up.
+pub fn left_behind(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let orphan = |path: &PathBuf| {
+        let rest = path.file_name()?.to_str()?.strip_prefix(OURS)?;
+        let process: u32 = rest.split('-').next()?.parse().ok()?;
+        (!Path::new("/proc").join(process.to_string()).exists()).then_some(())
+    };
+    entries.filter(|path| orphan(path).is_some()).collect()
 }
 
 /// On a signal: every action, the youngest first, then the exit status that shells expect. The lock is kept, so nothing
@@ -102,6 +124,19 @@ mod tests {
         Arc,
         atomic::{AtomicU32, Ordering},
     };
+
+    #[test]
+    fn only_what_belongs_to_the_gone_is_left_behind() -> io::Result<()> {
+        let folder = Folder::new("cleanup-test")?;
+        // No process has the largest number.
+        for name in
+            [own_name("mine"), format!("sipsteer-{}-gone", u32::MAX), "sipsteer-x".into(), "other".into()]
+        {
+            fs::write(folder.path().join(name), "")?;
+        }
+        assert_eq!(left_behind(folder.path()), [folder.path().join(format!("sipsteer-{}-gone", u32::MAX))]);
+        Ok(())
+    }
 
     #[test]
     fn an_action_runs_once_and_also_after_a_panic() {

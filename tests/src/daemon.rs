@@ -3,6 +3,7 @@
 use crate::{
     cleanup::Cleanup,
     command::output,
+    netns,
     process::{Process, wait_until},
     topology::{Backend, Lab},
 };
@@ -133,7 +134,7 @@ impl<'a> Node<'a> {
     /// When the daemon cannot be built or the lab's folder cannot be written.
     pub fn new(lab: &'a Lab, config: &Config) -> Result<Node<'a>> {
         let binary = binary()?;
-        let pins = Path::new("/sys/fs/bpf").join(lab.balancer.name());
+        let pins = Path::new(netns::BPF).join(lab.balancer.name());
         let pinned = pins.clone();
         let folder = lab.folder();
         let node = Node {

@@ -1,7 +1,7 @@
 //! Network namespaces with names of their own, removed when dropped.
 
 use crate::{
-    cleanup::Cleanup,
+    cleanup::{self, Cleanup},
     command::{output, run, run_words},
 };
 use anyhow::{Context, Result, anyhow};
@@ -15,8 +15,9 @@ use std::{
     thread,
 };
 
-const PREFIX: &str = "sipsteer";
 const FOLDER: &str = "/run/netns";
+/// Where BPF objects are pinned.
+pub const BPF: &str = "/sys/fs/bpf";
 
 /// A network namespace. Its devices go with it.
 pub struct Namespace {
@@ -33,7 +34,7 @@ impl Namespace {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         remove_left_behind();
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}-{}-{number}-{role}", std::process::id());
+        let name = cleanup::own_name(&format!("{number}-{role}"));
         let removed = name.clone();
         let cleanup = Cleanup::new(move || remove(&removed));
         run_words("ip", &format!("netns add {name}"))?;
@@ -161,16 +162,12 @@ fn remove(name: &str) {
     let _ = output(Command::new("ip").args(["netns", "del", name]));
 }
 
-/// Removes namespaces whose maker was killed before it could.
+/// Removes what belonged to labs that were killed: namespaces, and pins.
 fn remove_left_behind() {
-    let Ok(entries) = fs::read_dir(FOLDER) else { return };
-    for name in entries.flatten().filter_map(|e| e.file_name().into_string().ok()) {
-        let maker = name
-            .strip_prefix(PREFIX)
-            .and_then(|rest| rest.strip_prefix('-')?.split('-').next()?.parse().ok());
-        let Some(maker): Option<u32> = maker else { continue };
-        if !Path::new("/proc").join(maker.to_string()).exists() {
-            remove(&name);
-        }
+    for path in cleanup::left_behind(Path::new(FOLDER)) {
+        remove(&path.file_name().unwrap_or_default().to_string_lossy());
+    }
+    for pins in cleanup::left_behind(Path::new(BPF)) {
+        let _ = fs::remove_dir_all(pins);
     }
 }

@@ -1,7 +1,7 @@
 //! A SIP network in namespaces: a client, a balancer and its backends, wired as `nat` or `l2` asks.
 //!
 //! ```text
-//! nat:  client ─── front[balancer]back ─── switch ═══ sw1, sw2, sw3     default route of backends: the balancer
+//! nat:  client ─── front[balancer]back ─── switch ═══ sw1, sw2, sw3     default route of backends: balancer
 //! l2:   client ═══ switch ═══ front[balancer], sw1, sw2, sw3            service address on the backends' loopback
 //! ```
 
@@ -88,7 +88,7 @@ impl Lab {
             Forwarding::Nat => wire_nat(&client, &balancer, &switch)?,
             Forwarding::L2 => wire_l2(&client, &balancer, &switch)?,
         };
-        let folder = Folder::new("sipsteer-lab-")?;
+        let folder = Folder::new("lab-")?;
         Ok(Lab { forwarding, client, balancer, backends, folder, _far_ends: far_ends, _switch: switch })
     }
 

@@ -19,7 +19,7 @@ const CPUS: u32 = 2;
 /// Boots the kernel and runs the tests in it as root.
 pub(crate) fn run(files: &Files, tests: &[PathBuf], patience: Duration) -> Result<Outcome> {
     let began = Instant::now();
-    let job = Folder::new("sipsteer-kernel-")?;
+    let job = Folder::new("kernel-")?;
     let path = |name: &str| job.path().join(name);
     let lines: Vec<String> = tests.iter().map(|t| t.display().to_string()).collect();
     fs::write(path("tests"), lines.join("\n") + "\n")?;
@@ -62,7 +62,8 @@ fn wait(child: &mut Child, patience: Duration) -> bool {
 
 /// What the tests may look at, as shell.
 fn environment() -> String {
-    let mut text = format!("export SIPSTEER_CORPUS='{}' SIPSTEER_EMULATED=1\n", corpus().display());
+    let mut text =
+        format!("export SIPSTEER_CORPUS='{}' SIPSTEER_EMULATED=1 RUST_BACKTRACE=0\n", corpus().display());
     if let Some(ci) = env::var_os("CI") {
         text += &format!("export CI='{}'\n", ci.display());
     }

@@ -10,7 +10,10 @@ const ROOTS: [&str; 3] = ["lib.rs", "main.rs", "build.rs"];
 pub(super) fn check(files: &[Source]) -> Vec<Complaint> {
     let texts: HashMap<&str, &str> =
         files.iter().filter(|f| f.is_rust()).map(|f| (f.path.as_str(), f.text.as_str())).collect();
-    let orphans = files.iter().filter(|f| f.is_rust() && !is_root(&f.path) && !is_named(&f.path, &texts));
+    let manifests: Vec<&Source> = files.iter().filter(|f| f.path.ends_with("Cargo.toml")).collect();
+    let orphans = files.iter().filter(|f| {
+        f.is_rust() && !is_root(&f.path) && !is_target(&f.path, &manifests) && !is_named(&f.path, &texts)
+    });
     orphans.map(|f| f.complaint(1, "no `mod` names this file: name it, or remove it")).collect()
 }
 
@@ -21,6 +24,15 @@ fn is_root(path: &str) -> bool {
         .iter()
         .any(|kind| folder.ends_with(&format!("/{kind}")));
     ROOTS.contains(&name) || target
+}
+
+/// Whether the manifest of its crate names it.
+fn is_target(path: &str, manifests: &[&Source]) -> bool {
+    manifests.iter().any(|manifest| {
+        let crate_folder = manifest.path.trim_end_matches("Cargo.toml");
+        path.strip_prefix(crate_folder)
+            .is_some_and(|own| manifest.text.contains(&format!("path = \"{own}\"")))
+    })
 }
 
 fn is_named(path: &str, texts: &HashMap<&str, &str>) -> bool {
@@ -71,6 +83,8 @@ mod tests {
             file("a/tests/story.rs", "mod common;\n"),
             file("a/tests/common/mod.rs", ""),
             file("a/src/three.rs", "// mod three;\n"),
+            file("a/Cargo.toml", "[[bin]]\npath = \"src/four.rs\"\n"),
+            file("a/src/four.rs", ""),
         ];
         let orphans: Vec<String> = check(&files).iter().map(|c| c.path.clone()).collect();
         assert_eq!(orphans, ["a/src/two/lost.rs", "a/src/three.rs"]);

@@ -18,6 +18,9 @@ const DOORS: [&str; 4] = [
     "lb-userspace/src/dataplane/sys.rs",
 ];
 
+/// Files that may give their functions names for the linker, which counts as unsafe, but hold no unsafe code.
+const NAMERS: [&str; 1] = ["lb-ebpf/src/apart.rs"];
+
 /// What marks unfinished work. Split, so that this file does not complain about itself.
 const UNFINISHED: [&str; 3] = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
 
@@ -107,18 +110,21 @@ fn unsafety(file: &Source) -> Vec<Complaint> {
     if DOORS.contains(&file.path.as_str()) {
         return Vec::new();
     }
+    let mut forms = vec!["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe trait"];
+    if !NAMERS.contains(&file.path.as_str()) {
+        forms.push("unsafe_code");
+    }
     let opens = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();
-        ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe trait", "allow(unsafe_code"]
-            .iter()
-            .any(|form| code.contains(form) && !code.contains(&format!("\"{form}")))
+        forms.iter().any(|form| code.contains(form) && !code.contains(&format!("\"{form}")))
     };
     let lines = file.lines().filter(|(_, line)| opens(line));
     lines.map(|(n, _)| file.complaint(n, format!("unsafe code belongs into {}", DOORS.join(", ")))).collect()
 }
 
 fn map_names(file: &Source) -> Vec<Complaint> {
-    if file.path.starts_with("lb-common/src/map/") {
+    // Where they are defined, and where the headings of tables look the same.
+    if ["lb-common/src/map/", "lb-userspace/src/cli/"].iter().any(|room| file.path.starts_with(room)) {
         return Vec::new();
     }
     let mut complaints = Vec::new();
@@ -160,6 +166,9 @@ mod tests {
             ("a.rs", "//! x\n// unsafe { in a comment }\n", 0),
             ("a.rs", &name, 1),
             ("lb-common/src/map/mod.rs", &name, 0),
+            (NAMERS[0], &door, 1),
+            (NAMERS[0], &format!("//! x\n#![allow({}_code)]\n", "unsafe"), 0),
+            ("a.rs", &format!("//! x\n#![allow({}_code)]\n", "unsafe"), 1),
             ("a.rs", &format!("//! {}\n", "x".repeat(LINE_WIDTH)), 1),
             ("LICENSE-MIT", UNFINISHED[0], 0),
         ] {
