@@ -5,4 +5,5 @@ pub mod bench;
 pub mod memory;
 pub mod packet;
 pub mod probes;
+pub mod race;
 pub mod story;
