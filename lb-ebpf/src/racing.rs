@@ -145,19 +145,21 @@ pub extern "C" fn sipsteer_race_stop(held: u64) -> u64 {
 #[inline(always)]
 pub fn packet<const RULE: u8>() -> Option<()> {
     let r = random()?;
-    let index = r & (KEYS - 1);
+    // Where it stops, it is about to write: the ACK that answers a call of an odd key.
+    let stops = (r >> 24) & 3 == 0;
+    let index = if stops { r & (KEYS - 1) | 1 } else { r & (KEYS - 1) };
     let even = index & 1 == 0;
     let (method, branch, to_tag) = match (r >> 8) & 7 {
-        0..=2 => (Method::Invite, BRANCH, 0),
+        _ if stops => (Method::Ack, BRANCH + 1, tag_of(index)),
+        0..=3 => (Method::Invite, BRANCH, 0),
         _ if even => (Method::Invite, BRANCH, 0),
-        3 | 4 => (Method::Ack, BRANCH + 1, tag_of(index)),
+        4 => (Method::Ack, BRANCH + 1, tag_of(index)),
         5 => (Method::Bye, BRANCH + 2, tag_of(index)),
         6 => (Method::Ack, BRANCH, tag_of(index)),
         _ => (Method::Info, BRANCH + 3, tag_of(index)),
     };
     let key = key_of(index);
-    let word = ((r >> 40) | 1) << 8 | index;
-    let stop = if (r >> 24) & 1 == 0 { word & 0xffff_ffff } else { 0 };
+    let stop = if stops { (((r >> 40) | 1) << 8 | index) & 0xffff_ffff } else { 0 };
     let between = (r >> 28) & 3 == 0;
     let message = Message {
         kind: Kind::Request(method),

@@ -10,7 +10,7 @@ use lb_common::{
     verdict::Verdict,
 };
 use lb_tests::{
-    bench::{Bench, action, backend, backend_address, settings, LOOPBACK},
+    bench::{Bench, LOOPBACK, action, backend, backend_address, settings},
     packet::{Request, udp},
 };
 use std::net::SocketAddrV4;
@@ -18,9 +18,9 @@ use std::net::SocketAddrV4;
 const SERVICE: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(192, 0, 2, 1), 5060);
 const CALLER: SocketAddrV4 = SocketAddrV4::new(std::net::Ipv4Addr::new(198, 51, 100, 7), 5060);
 
-/// A balancer with three backends and a table of 1,024 entries.
-fn balancer(settings: &Settings) -> Bench {
-    let mut bench = Bench::load(sipsteer::OBJECT, 1024).expect("object");
+/// A balancer with three backends and a table of some entries.
+fn balancer(settings: &Settings, entries: u32) -> Bench {
+    let mut bench = Bench::load(sipsteer::OBJECT, entries).expect("object");
     bench.set_settings(settings).expect("settings");
     bench.add_service(0, SERVICE, forwarding::NAT).expect("service");
     for id in 0..3 {
@@ -58,19 +58,20 @@ fn eventually(bench: &mut Bench, what: &str, mut done: impl FnMut(&mut Bench) ->
 
 #[test]
 fn new_calls_alone_bury_the_old_ones() {
+    const ENTRIES: u32 = 32_768;
     let lifetimes = Settings {
         tick_shift: 0,
-        unconfirmed_limit: 1024,
+        unconfirmed_limit: ENTRIES,
         unanswered_ticks: 4,
         ended_ticks: 2,
         burial_ticks: 1,
         ..settings()
     };
-    let mut bench = balancer(&lifetimes);
-    const CALLS: u64 = 20_000;
+    let mut bench = balancer(&lifetimes, ENTRIES);
+    const CALLS: u64 = 4 * ENTRIES as u64;
     let mut most = 0;
     for call in 0..CALLS {
-        // A call every 0.1 ms or so: about forty a jiffy, which live for seven jiffies.
+        // Some hundred calls a jiffy, which live for seven jiffies.
         arrives(&mut bench, "INVITE", &format!("call-{call}"));
         most = most.max(bench.tally().expect("tally").entries);
     }
@@ -80,13 +81,20 @@ fn new_calls_alone_bury_the_old_ones() {
     );
     println!("{CALLS} calls, {new} pinned, at most {most} entries at once");
     assert_eq!((new, unpinned), (CALLS, 0), "{:?}", bench.write_errors());
-    assert!(most < 1024, "the table was full");
+    assert!(most < u64::from(ENTRIES), "the table was full");
     assert_eq!(bench.write_errors().expect("errors"), []);
 
     let [short, long] = [SHORT, LONG].map(|queue| bench.cursors(queue).expect("cursors"));
     assert_eq!(short.tail, CALLS, "every call waits in the short queue once");
-    assert!(short.burying > CALLS - 1024 && short.dying >= short.burying && short.tail >= short.dying);
-    assert!(long.tail > CALLS - 1024 && long.burying > long.tail - 1024, "{long:?}");
+    assert!(
+        short.burying > CALLS - u64::from(ENTRIES)
+            && short.dying >= short.burying
+            && short.tail >= short.dying
+    );
+    assert!(
+        long.tail > CALLS - u64::from(ENTRIES) && long.burying > long.tail.saturating_sub(u64::from(ENTRIES)),
+        "{long:?}"
+    );
     let (tally, dialogs) = (bench.tally().expect("tally"), bench.dialogs().expect("dialogs"));
     assert_eq!(tally.entries, dialogs.len() as u64);
     let unconfirmed = dialogs.iter().filter(|(_, d)| d.state.is_unconfirmed()).count();
@@ -105,7 +113,7 @@ fn new_calls_alone_bury_the_old_ones() {
 #[test]
 fn a_full_table_steers_by_ring_and_moves_no_established_dialog() {
     // Nothing dies here; the unconfirmed may fill all of it.
-    let mut bench = balancer(&Settings { unconfirmed_limit: 4096, ..settings() });
+    let mut bench = balancer(&Settings { unconfirmed_limit: 4096, ..settings() }, 1024);
     let call = |n: u32| format!("call-{n}");
     let established: Vec<_> = (0..1024).map(|n| arrives(&mut bench, "INVITE", &call(n))).collect();
     assert_eq!(bench.verdict(Verdict::SteeredNew).expect("verdict"), 1024);
@@ -131,7 +139,7 @@ fn a_full_table_steers_by_ring_and_moves_no_established_dialog() {
 
 #[test]
 fn the_unconfirmed_stop_at_their_limit_and_established_calls_go_on() {
-    let mut bench = balancer(&Settings { unconfirmed_limit: 512, ..settings() });
+    let mut bench = balancer(&Settings { unconfirmed_limit: 512, ..settings() }, 1024);
     for n in 0..600 {
         arrives(&mut bench, "INVITE", &format!("call-{n}"));
     }
@@ -153,7 +161,7 @@ fn the_unconfirmed_stop_at_their_limit_and_established_calls_go_on() {
 #[test]
 fn the_daemons_search_marks_then_buries_what_it_names() {
     let lifetimes = Settings { tick_shift: 0, ended_ticks: 1, burial_ticks: 1, ..settings() };
-    let mut bench = balancer(&lifetimes);
+    let mut bench = balancer(&lifetimes, 1024);
     arrives(&mut bench, "OPTIONS", "probe");
     arrives(&mut bench, "INVITE", "call");
     let dialogs = bench.dialogs().expect("dialogs");
