@@ -13,6 +13,7 @@ use lb_common::{
         backend::{Backend, BackendAddress, NextHop, health, padded_name, will},
         counters::Counter,
         dialog::{Dialog, DialogKey, Tally},
+        expiry::{Cursors, QUEUES},
         listener_index, name, ring_index,
         service::{Listener, Service, ServiceKey, forwarding},
         settings::Settings,
@@ -202,6 +203,21 @@ impl Bench {
     /// Number of dialogs as the program counts them.
     pub fn tally(&self) -> Result<Tally> {
         Ok(Array::<_, Tally>::try_from(self.map(name::DIALOG_TALLY)?)?.get(&0, 0)?)
+    }
+
+    /// Cursors of an expiry queue.
+    pub fn cursors(&self, queue: u32) -> Result<Cursors> {
+        Ok(Array::<_, Cursors>::try_from(self.map(name::EXPIRY_CURSORS)?)?.get(&queue, 0)?)
+    }
+
+    /// Moves all cursors to the tails, as if every entry had been visited.
+    pub fn forget_queues(&mut self) -> Result<()> {
+        let mut map: Array<_, Cursors> = Array::try_from(self.map_mut(name::EXPIRY_CURSORS)?)?;
+        for queue in 0..QUEUES {
+            let tail = map.get(&queue, 0)?.tail;
+            map.set(queue, Cursors { tail, dying: tail, burying: tail, ..Cursors::default() }, 0)?;
+        }
+        Ok(())
     }
 
     /// Failed writes by error number.

@@ -27,6 +27,7 @@ pub mod packet;
 pub mod probes;
 pub mod process;
 pub mod program;
+pub mod race;
 pub mod sipp;
 pub mod story;
 pub mod topology;
