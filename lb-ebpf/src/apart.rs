@@ -15,14 +15,14 @@ use crate::{
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     decide::{
-        DialogHeaders, Inbound, Tables, expiry,
+        Inbound, Tables, expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Outbound},
         select,
         steer::{self, Steering},
     },
     map::dialog::DialogKey,
-    sip,
+    sip::{self, DialogHeaders},
     verdict::Verdict,
 };
 

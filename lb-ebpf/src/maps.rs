@@ -256,7 +256,7 @@ impl ScratchCell {
     pub fn set_start(self, kind: Kind, start: usize) {
         // SAFETY: as in `set_service`.
         unsafe {
-            write_volatile(&raw mut (*self.0).kind, kind.to_number());
+            write_volatile(&raw mut (*self.0).kind, kind.to_number() as u32);
             write_volatile(&raw mut (*self.0).start, start as u32);
         }
     }
@@ -279,7 +279,7 @@ impl ScratchCell {
             let call_key = read_volatile(&raw const (*self.0).call_key);
             let has_call_key = read_volatile(&raw const (*self.0).has_call_key) != 0;
             Inspected {
-                kind: Kind::from_number(read_volatile(&raw const (*self.0).kind)),
+                kind: Kind::from_number(read_volatile(&raw const (*self.0).kind) as u16),
                 start: read_volatile(&raw const (*self.0).start) as usize,
                 call_key: if has_call_key { Some(call_key) } else { None },
             }
