@@ -14,15 +14,15 @@ pub const MAX_METHOD: usize = 32;
 /// white space costs one for each begun 8 bytes; the last 31 bytes of a datagram cost nothing. So the
 /// search goes to the end of every frame without XDP fragments (3,498 bytes) whose lines have 24 bytes on average, and
 /// up to 8,192 bytes far; a message that puts hundreds of tiny lines before its Call-ID has none.
-pub const MAX_SCAN_STEPS: usize = 256;
+pub const MAX_SCAN_STEPS: usize = 160;
 /// Steps of the search for To and for Via, priced alike. They are few because their verification adds to that of the search
 /// for the Call-ID; both stand at the top of a message in practice.
-pub const MAX_DIALOG_STEPS: usize = 64;
+pub const MAX_DIALOG_STEPS: usize = 48;
 /// Steps of these searches in the last 31 bytes of a datagram, where a line costs one for each begun 8 bytes.
 pub const MAX_DIALOG_TAIL_STEPS: usize = 8;
 /// Steps of the reading of one To or Via header. Each begun 8 bytes cost one, and so does each byte that ends quotes, angle
 /// brackets or a parameter, each byte of white space behind a semicolon and each name. An ordinary header takes 15.
-pub const MAX_PARAMETER_STEPS: usize = 40;
+pub const MAX_PARAMETER_STEPS: usize = 32;
 /// White space around the colon of a To or Via header and around the equals sign of its parameter, in bytes.
 pub const MAX_PARAMETER_LWS: usize = 16;
 /// Longest tag or branch that is hashed, in bytes.

@@ -5,13 +5,14 @@ mod support;
 use anyhow::Result;
 use aya::maps::{Array, HashMap, Map, MapData};
 use lb_common::map::{
-    dialog::{Dialog, DialogKey},
+    dialog::{Dialog, DialogKey, Phase, State, Tally},
     name,
     settings::Settings,
 };
 use lb_tests::{needs_bpf, process::wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
+use sipsteer::dataplane::{clock::Clock, pins::PinDir};
 use std::{
     os::unix::{fs::PermissionsExt, net::UnixDatagram},
     time::Duration,
@@ -234,4 +235,36 @@ fn a_reload_does_not_wait_for_an_interface_that_is_gone() -> Result<()> {
     assert_eq!(names(&bench.status()?, "enabled"), ["sw1", "sw2", "sw3"]);
     bench.balancer.connect("back", &bench.far, "eth1")?;
     wait_until("it is attached again", PATIENCE, || Ok(bench.program_on("back")?.is_some()))
+}
+
+#[test]
+fn dialogs_that_the_kernel_forgot_are_buried() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    let settings = settings(&bench)?.get(&0, 0)?;
+    let now = Clock::open(&PinDir::new(&bench.pins)).unwrap().now().unwrap();
+    let seen = |ago: u32| ((now.jiffies >> settings.tick_shift) as u32).wrapping_sub(ago) as u16;
+    let mut dialogs = dialogs(&bench)?;
+    let mut add = |call_key, phase: Phase, seen| {
+        let state = State { phase: phase as u8, seen, ..State::default() };
+        dialogs.insert(DialogKey::new(call_key, 0), Dialog { call_key, state, ..Dialog::default() }, 0)
+    };
+    // None of them is in a queue. More than one request holds.
+    for key in 1..=200 {
+        add(key, Phase::Ended, seen(settings.ended_ticks + 100))?;
+    }
+    add(1001, Phase::Answered, seen(settings.ended_ticks + 100))?;
+    add(1002, Phase::Ended, seen(0))?;
+    let mut tally: Array<MapData, Tally> =
+        Map::from_map_data(MapData::from_pin(bench.pins.join(name::DIALOG_TALLY))?)?.try_into()?;
+    tally.set(0, Tally { entries: 202, unconfirmed: 0 }, 0)?;
+
+    let daemon = bench.start(&["--ephemeral"])?;
+    wait_until("the overdue ones are gone", PATIENCE, || Ok(tally.get(&0, 0)?.entries == 2))?;
+    let mut left: Vec<u64> = dialogs.keys().map(|k| k.map(|k| k.call_key)).collect::<Result<_, _>>()?;
+    left.sort_unstable();
+    assert_eq!(left, [1001, 1002]);
+    assert!(daemon.log().contains("200 of 202 dialogs were overdue"), "{}", daemon.last_words());
+    Ok(())
 }

@@ -4,6 +4,7 @@ mod support;
 
 use anyhow::Result;
 use lb_tests::{needs_bpf, process::wait_until};
+use rustix::process::Signal;
 use serde_json::Value;
 use support::{BACKENDS, Bench, PATIENCE};
 
@@ -47,6 +48,32 @@ fn a_flushed_neighbour_table_is_filled_again_and_costs_no_next_hop() -> Result<(
     wait_until("the neighbour is known again", PATIENCE, || {
         assert!(next_hop(&bench, "sw1")?.is_object(), "{}", daemon.last_words());
         Ok(bench.balancer.ip("neigh show 10.0.0.11")?.contains("lladdr"))
+    })
+}
+
+#[test]
+fn what_happens_in_a_storm_of_changes_is_not_missed() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    // While it is stopped, the kernel keeps some hundred messages for it and drops the others.
+    daemon.signal(Signal::STOP)?;
+    let routes: String = (0..5000)
+        .map(|n| format!("route add 192.{}.{}.0/24 via 10.0.0.12\n", 100 + n / 250, n % 250))
+        .collect();
+    let batch = bench.folder.path().join("routes");
+    std::fs::write(&batch, routes)?;
+    bench.balancer.ip(&format!("-batch {}", batch.display()))?;
+    bench.far.ip("link set eth0 address 02:00:00:00:00:99")?;
+    wait_until("the kernel knows the new MAC address", PATIENCE, || {
+        Ok(bench.balancer.ip("neigh show 10.0.0.11")?.contains("02:00:00:00:00:99"))
+    })?;
+    daemon.signal(Signal::CONT)?;
+    wait_until("it is in the map", PATIENCE, || Ok(next_hop(&bench, "sw1")?["mac"] == "02:00:00:00:00:99"))?;
+    assert!(daemon.log().contains("reading it anew"), "{}", daemon.last_words());
+    bench.far.ip("link set eth0 address 02:00:00:00:00:aa")?;
+    wait_until("the daemon still listens", PATIENCE, || {
+        Ok(next_hop(&bench, "sw1")?["mac"] == "02:00:00:00:00:aa")
     })
 }
 

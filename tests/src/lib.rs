@@ -2,7 +2,7 @@
 //!
 //! The program in the kernel without a network:
 //! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
-//!   plain memory.
+//!   plain memory, and [`story`] what happens at them.
 //! * [`probes`]: parts of the program one by one, natively and in the kernel.
 //!
 //! A SIP network in namespaces, and who takes part in it:
@@ -30,4 +30,5 @@ pub mod probes;
 pub mod process;
 pub mod program;
 pub mod sipp;
+pub mod story;
 pub mod topology;

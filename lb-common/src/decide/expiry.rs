@@ -4,7 +4,7 @@
 //! queue if an end is near, else in the long one. A dead dialog is deleted when no CPU can hold a pointer to it any
 //! more. Every entry put in is paid for by two visits to each queue, so the queues empty faster than they fill.
 
-use super::{Cursor, ENOSPC, Slot, Tables, pin};
+use super::{Cursor, ENOENT, ENOSPC, Slot, Tables, pin};
 use crate::{
     limits::EXPIRY_VISITS,
     map::{
@@ -103,7 +103,7 @@ fn visit_burying<T: Tables>(tables: &T, queue: u32, now: u32) {
         return;
     }
     if let (true, Some(found)) = (dead, dialog.found()) {
-        bury(tables, &key, &found);
+        bury(tables, &key, &found, now);
     }
 }
 
@@ -168,18 +168,24 @@ fn die<T: Tables>(tables: &T, found: &pin::Found<T::Slot>, now: u32) -> bool {
     change.done && change.after.phase == Phase::Dead as u8
 }
 
-/// Deletes a dead dialog. Whoever turns its state from dead to buried is the one to delete it.
+/// Deletes a dead dialog. Whoever turns its state from dead to buried is the one to delete it; if the table refuses, the
+/// dialog is dead again and comes again.
 #[inline(always)]
-fn bury<T: Tables>(tables: &T, key: &DialogKey, found: &pin::Found<T::Slot>) {
-    let state = found.dialog.state;
-    if state.phase != Phase::Dead as u8
-        || !found.slot.swap_state(state, State { phase: Phase::Buried as u8, ..state })
-    {
+fn bury<T: Tables>(tables: &T, key: &DialogKey, found: &pin::Found<T::Slot>, now: u32) {
+    let dead = found.dialog.state;
+    let buried = State { phase: Phase::Buried as u8, ..dead };
+    if dead.phase != Phase::Dead as u8 || !found.slot.swap_state(dead, buried) {
         return;
     }
     match tables.delete_dialog(key) {
         Ok(()) => tables.add_to_tally(-1, 0),
-        Err(errno) => tables.count_write_error(errno),
+        Err(errno) => {
+            tables.count_write_error(errno);
+            let again = errno != ENOENT && found.slot.swap_state(buried, dead);
+            if again && !put(tables, SHORT, key, now.wrapping_add(tables.settings().ended_ticks)) {
+                tables.count_write_error(ENOSPC);
+            }
+        }
     }
 }
 
@@ -193,7 +199,7 @@ pub fn expire<T: Tables>(tables: &T, key: &DialogKey, now: u32) -> bool {
         return die(tables, &found, now);
     }
     if found.dialog.state.age(now) >= settings.burial_ticks {
-        bury(tables, key, &found);
+        bury(tables, key, &found, now);
         return true;
     }
     false

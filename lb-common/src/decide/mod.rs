@@ -145,6 +145,8 @@ pub const fn peer_of(source: u64) -> u32 {
     (source >> 32) as u32
 }
 
+/// `bpf(2)`: the key is not there.
+pub const ENOENT: i32 = 2;
 /// `bpf(2)`: the table is full.
 pub const E2BIG: i32 = 7;
 /// `bpf(2)`: the key is there already.

@@ -43,7 +43,7 @@ pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect: 
     let first = packet.from.services[0];
     let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply, tend: false };
     let Some(call_key) = packet.call_key else { return plain };
-    let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, packet.from, call_key)));
+    let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, packet, call_key)));
     let headers = if track::needs_headers(inspect.kind(), &entry.dialog, Sender::Backend) {
         inspect.dialog_headers()
     } else {
@@ -81,17 +81,26 @@ pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect: 
     Leaving { service: first, listener: 0, verdict, tend: true }
 }
 
-/// The service in which a backend's packet has a dialog: the first one if it has none in any.
+/// The service in which a backend's packet has its dialog: the first one if it has none in any. Along a chain of our
+/// services a call has a dialog in each of them: the one pinned to this backend counts more than another backend's, and
+/// the one with the packet's destination on its other side tells two of the same backend apart.
 #[inline(always)]
-fn service_of<T: Tables>(tables: &T, from: &BackendAddress, call_key: u64) -> u16 {
+fn service_of<T: Tables>(tables: &T, packet: &Outbound<'_>, call_key: u64) -> u16 {
+    let from = packet.from;
+    let (mut service, mut likeness) = (from.services[0], 0);
     if from.count > 1 {
         let mut i = 0;
         while i < MAX_SERVICES_PER_BACKEND && i < from.count as usize {
-            if tables.dialog(&DialogKey::new(call_key, from.services[i])).is_some() {
-                return from.services[i];
+            if let Some(found) = pin::find(tables, &DialogKey::new(call_key, from.services[i])) {
+                let pinned = found.dialog.state.backend == from.backend;
+                let other_side = found.dialog.peer == peer_of(packet.destination);
+                let this = 1 + 2 * pinned as u32 + other_side as u32;
+                if this > likeness {
+                    (service, likeness) = (from.services[i], this);
+                }
             }
             i += 1;
         }
     }
-    from.services[0]
+    service
 }

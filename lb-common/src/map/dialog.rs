@@ -80,6 +80,12 @@ impl Phase {
     }
 }
 
+/// Oldest age that the 16 bits of [`State::seen`] tell, in ticks; more than any lifetime. The 256 values above it are
+/// times that are yet to come.
+pub const MAX_AGE: u32 = 0xfeff;
+
+const _: () = assert!(crate::limits::MAX_LIFETIME_SECONDS / 8 * 10 < MAX_AGE);
+
 /// The state word: everything that decides. It is changed only by compare-and-swap of all 8 bytes, generation
 /// included, because a pointer to a value outlives its key: the memory may belong to another dialog by now.
 #[repr(C, align(8))]
@@ -134,10 +140,12 @@ impl State {
         self.phase == Phase::Unanswered as u8 || self.phase == Phase::Transaction as u8
     }
 
-    /// Ticks since it was last seen.
+    /// Ticks since it was last seen, at most [`MAX_AGE`]. 0 if that is yet to come: another CPU may have noted a packet
+    /// after this one read its clock, and that is no reason to take the dialog for 65,535 ticks old.
     #[inline(always)]
     pub const fn age(self, now: u32) -> u32 {
-        (now as u16).wrapping_sub(self.seen) as u32
+        let age = (now as u16).wrapping_sub(self.seen) as u32;
+        if age > MAX_AGE { 0 } else { age }
     }
 }
 
@@ -217,6 +225,14 @@ mod tests {
     fn age_survives_the_wrap_of_seen() {
         let state = State { seen: 0xfff0, ..State::default() };
         assert_eq!(state.age(0x1_0010), 0x20);
+        assert_eq!(state.age(0xfff0 + MAX_AGE), MAX_AGE);
+    }
+
+    #[test]
+    fn a_time_yet_to_come_is_no_age() {
+        let state = State { seen: 0xfff0, ..State::default() };
+        assert_eq!(state.age(0xffef), 0);
+        assert_eq!(state.age(0xfff0 + MAX_AGE + 1), 0);
     }
 
     #[test]

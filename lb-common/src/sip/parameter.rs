@@ -20,17 +20,47 @@ pub(super) trait Parameter: Wanted {
     const LIST: bool;
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-enum State {
+/// Where the reading of a header stands. Numbers, looked up in tables, not an enum: a state that the verifier
+/// knows makes it verify each step once for each state.
+mod state {
     /// Outside quotes and angle brackets.
-    Text,
+    pub(super) const TEXT: u32 = 0;
     /// In a quoted string.
-    Quoted,
+    pub(super) const QUOTED: u32 = 1;
     /// In angle brackets.
-    Angle,
+    pub(super) const ANGLE: u32 = 2;
     /// Behind a semicolon and maybe white space.
-    Name,
+    pub(super) const NAME: u32 = 3;
+
+    /// The bytes that matter in each state but `NAME`, besides LF.
+    const MARKS: [[u8; 4]; 4] = [*b"\"<;,", *b"\"\\\"\"", *b">>>>", *b">>>>"];
+    /// The state that a mark leads to; any other leads to `TEXT`.
+    const NEXT: [(u32, u8, u32); 4] =
+        [(TEXT, b'"', QUOTED), (TEXT, b'<', ANGLE), (TEXT, b';', NAME), (QUOTED, b'\\', QUOTED)];
+
+    /// The mark of that number in a state.
+    #[inline(always)]
+    pub(super) const fn mark(state: u32, number: usize) -> u8 {
+        let table =
+            u32::from_le_bytes([MARKS[0][number], MARKS[1][number], MARKS[2][number], MARKS[3][number]]);
+        (table >> (8 * (state & 3))) as u8
+    }
+
+    /// The state that a mark leads to: 2 bits for each state and the mark's low 3 bits, which tell a state's marks apart.
+    #[inline(always)]
+    pub(super) const fn next(state: u32, mark: u8) -> u32 {
+        const TABLE: u64 = {
+            let mut table = 0;
+            let mut i = 0;
+            while i < NEXT.len() {
+                let (from, mark, to) = NEXT[i];
+                table |= (to as u64) << (16 * from + 2 * (mark as u32 & 7));
+                i += 1;
+            }
+            table
+        };
+        (TABLE >> (16 * (state & 3) + 2 * (mark as u32 & 7))) as u32 & 3
+    }
 }
 
 /// Hash of the value of the header's parameter, 0 if there is none. `from` is the offset of the start line.
@@ -64,48 +94,56 @@ fn behind<W: Window, const BYTE: u8>(w: W, from: u32) -> Option<u32> {
 /// Offset behind the parameter's name. The header's text begins at `from`.
 #[inline(always)]
 fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
-    let mut state = State::Text;
+    let mut state = state::TEXT;
     let mut offset = from;
     let mut step = 0;
     while step < MAX_PARAMETER_STEPS {
         step += 1;
+        offset = advance(offset, 0);
         // Where 8 bytes are not left, one is taken, with bytes behind it that nobody looks for.
         let (word, len) = match w.word(offset as usize) {
             Some(word) => (word, 8),
             None => (w.byte(offset as usize)? as u64 | !0xff, 1),
         };
-        if state == State::Name {
+        if state == state::NAME {
             match word as u8 {
                 b'\n' if !is_space(w, offset + 1) => return None,
-                b' ' | b'\t' | b'\r' | b'\n' => offset = advance(offset, 1),
+                b' ' | b'\t' | b'\r' | b'\n' => offset += 1,
                 _ if is_name::<W, P>(w, offset, word, len) => return Some(offset + P::NAME.len),
-                _ => state = State::Text,
+                _ => state = state::TEXT,
             }
             continue;
         }
-        let marks = swar::equal(word, b'\n') | marks::<P>(state, word);
+        let marks = swar::equal(word, b'\n')
+            | swar::equal(word, state::mark(state, 0))
+            | swar::equal(word, state::mark(state, 1))
+            | swar::equal(word, state::mark(state, 2))
+            | swar::equal(word, state::mark(state, 3));
         if marks == 0 {
-            offset = advance(offset, len);
+            offset += len;
             continue;
         }
         let skipped = swar::first(marks);
-        offset = advance(offset, skipped + 1);
-        state = match swar::byte_of(word, skipped) {
-            b'"' if state == State::Text => State::Quoted,
-            b'<' => State::Angle,
-            b';' => State::Name,
-            b',' => return None,
-            // A quoted pair (RFC 3261 section 25.1); no line ends in one.
-            b'\\' => {
-                if !matches!(w.byte(offset as usize), None | Some(b'\r' | b'\n')) {
-                    offset = advance(offset, 1);
+        offset += skipped + 1;
+        match swar::byte_of(word, skipped) {
+            b'\n' => {
+                if !is_space(w, offset) {
+                    return None;
                 }
-                state
             }
-            b'\n' if !is_space(w, offset) => return None,
-            b'\n' => state,
-            _ => State::Text,
-        };
+            b',' => {
+                if P::LIST {
+                    return None;
+                }
+            }
+            mark => {
+                // A quoted pair (RFC 3261 section 25.1); no line ends in one.
+                if mark == b'\\' && !matches!(w.byte(offset as usize), None | Some(b'\r' | b'\n')) {
+                    offset += 1;
+                }
+                state = state::next(state, mark);
+            }
+        }
     }
     None
 }
@@ -130,19 +168,6 @@ fn is_name<W: Window, P: Parameter>(w: W, offset: u32, word: u64, len: u32) -> b
 #[inline(always)]
 fn is_space<W: Window>(w: W, offset: u32) -> bool {
     matches!(w.byte(offset as usize), Some(b' ' | b'\t'))
-}
-
-/// Marks what ends a state.
-#[inline(always)]
-fn marks<P: Parameter>(state: State, word: u64) -> u64 {
-    match state {
-        State::Quoted => swar::equal(word, b'"') | swar::equal(word, b'\\'),
-        State::Angle => swar::equal(word, b'>'),
-        _ => {
-            let comma = if P::LIST { swar::equal(word, b',') } else { 0 };
-            swar::equal(word, b'"') | swar::equal(word, b'<') | swar::equal(word, b';') | comma
-        }
-    }
 }
 
 /// What ends a parameter's value.

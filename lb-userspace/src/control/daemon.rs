@@ -34,6 +34,11 @@ use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table.
 const SWEEP: Duration = Duration::from_secs(600);
+/// The same after dialogs were found overdue: they are dead now, and can be deleted when [`BURIAL_SECONDS`] and the
+/// rounding of ticks are over.
+///
+/// [`BURIAL_SECONDS`]: lb_common::limits::BURIAL_SECONDS
+const SWEEP_AGAIN: Duration = Duration::from_secs(6);
 /// The same while removed backends wait for their last dialog to end.
 const SWEEP_REMOVED: Duration = Duration::from_secs(15);
 
@@ -100,10 +105,12 @@ impl Daemon {
         self.settle().await;
         run::notify(&[NotifyState::Watchdog]);
         if Instant::now() >= self.sweep_due {
-            if let Err(failure) = self.sweep() {
+            let overdue = self.sweep().unwrap_or_else(|failure| {
                 tracing::error!("{failure}");
-            }
-            self.sweep_due = Instant::now() + self.sweep_interval();
+                0
+            });
+            let pause = if overdue > 0 { SWEEP_AGAIN } else { self.sweep_interval() };
+            self.sweep_due = Instant::now() + pause;
         }
     }
 
@@ -113,7 +120,8 @@ impl Daemon {
     }
 
     /// Looks at all dialogs: hands those that are overdue to the kernel and releases removed backends that have none.
-    fn sweep(&mut self) -> Result<(), Failure> {
+    /// Returns how many were overdue.
+    fn sweep(&mut self) -> Result<u64, Failure> {
         let now = self.clock.read()?.jiffies >> self.settings.tick_shift;
         let settings = self.settings;
         let swept =
@@ -132,7 +140,7 @@ impl Daemon {
             tracing::info!("after a look at all dialogs: {summary}");
             self.watch_backends()?;
         }
-        Ok(())
+        Ok(swept.overdue)
     }
 
     /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
@@ -194,15 +202,11 @@ impl Daemon {
 
 /// Whether a dialog looks past its lifetime. Only a hint: the kernel looks again before it buries.
 fn overdue(state: State, now: u32, settings: &Settings) -> bool {
-    let lifetime = if state.is_live() {
-        expiry::lifetime(settings, state.phase)
-    } else if state.phase == Phase::Dead as u8 {
-        // One that nobody buried: its place in the queue was lost.
-        settings.burial_ticks
-    } else {
-        return false;
-    };
-    state.age(now) > lifetime
+    if state.is_live() {
+        return state.age(now) > expiry::lifetime(settings, state.phase);
+    }
+    // One that nobody buried: its place in the queue was lost, or it never had one.
+    state.phase == Phase::Dead as u8 && state.age(now) >= settings.burial_ticks
 }
 
 #[cfg(test)]
@@ -217,7 +221,7 @@ mod tests {
             burial_ticks: 3,
             ..Settings::default()
         };
-        for (phase, lifetime) in [(Phase::Unanswered, 200), (Phase::Answered, 40_000), (Phase::Dead, 3)] {
+        for (phase, lifetime) in [(Phase::Unanswered, 200), (Phase::Answered, 40_000), (Phase::Dead, 2)] {
             // Seen shortly before the 16 bits wrap.
             let state = State { phase: phase as u8, seen: 0xfff0, ..State::default() };
             assert!(!overdue(state, 0x1_fff0 + lifetime, &settings), "{phase:?}");

@@ -8,7 +8,7 @@ use crate::{
     dataplane::{
         attach::{self, Attachment},
         neighbours::Change,
-        netlink::Event,
+        netlink::{Event, Events},
     },
     failure::Failure,
     view,
@@ -92,6 +92,20 @@ impl Daemon {
                 }
             }
             Err(failure) => tracing::error!("cannot attach again: {failure}"),
+        }
+    }
+
+    /// Follows the network again after the connection to the kernel was lost; `None`: not yet.
+    pub(super) fn reconnect(&mut self) -> Option<Events> {
+        match self.neighbours.reconnect() {
+            Ok(events) => {
+                tracing::warn!("the connection that tells of the network was lost and made anew");
+                Some(events)
+            }
+            Err(e) => {
+                tracing::error!("{}; trying again soon", netlink_failure(&e));
+                None
+            }
         }
     }
 

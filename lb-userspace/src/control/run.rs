@@ -5,8 +5,11 @@ use super::{
     daemon::Daemon,
     start::{self, Options},
 };
-use crate::{dataplane::netlink::Events, failure::Failure};
-use futures_util::StreamExt;
+use crate::{
+    dataplane::netlink::{Event, Events},
+    failure::Failure,
+};
+use futures_util::{FutureExt, StreamExt};
 use sd_notify::NotifyState;
 use std::{future::pending, time::Duration};
 use tokio::{
@@ -36,10 +39,11 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     // Before anything is attached, so that a signal during the start still cleans up what was done.
     let mut signals = Signals::new()?;
     let (places, ephemeral) = (options.places.clone(), options.ephemeral);
-    let (mut daemon, mut events) = tokio::select! {
+    let (mut daemon, events) = tokio::select! {
         started = start::start(options) => started?,
         () = signals.stop() => return if ephemeral { crate::dataplane::remove(&places.pins).map(drop) } else { Ok(()) },
     };
+    let mut events = Some(events);
     let (commands, mut inbox) = mpsc::channel(16);
     api::serve(&places.socket(), commands)?;
     notify(&[NotifyState::Ready]);
@@ -58,12 +62,25 @@ async fn run_async(options: Options) -> Result<(), Failure> {
                 // Told in the log; nobody waits for an answer.
                 let _ = daemon.reload().await;
             }
-            _ = tick.tick() => daemon.tick().await,
-            _ = refresh.tick() => daemon.refresh_neighbours().await,
-            event = next(&mut events) => {
-                daemon.on_event(event);
-                daemon.settle().await;
+            _ = tick.tick() => {
+                if events.is_none() {
+                    events = daemon.reconnect();
+                }
+                daemon.tick().await;
             }
+            _ = refresh.tick() => daemon.refresh_neighbours().await,
+            event = next(&mut events) => match event {
+                Some(event) => {
+                    daemon.on_event(event);
+                    // A change of many routes is one change.
+                    while let Some(Some(event)) = next(&mut events).now_or_never() {
+                        daemon.on_event(event);
+                    }
+                    daemon.settle().await;
+                }
+                // Connected again at the next tick.
+                None => events = None,
+            },
             Some(command) = inbox.recv() => obey(&mut daemon, command).await,
         }
     }
@@ -71,10 +88,10 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     daemon.stop()
 }
 
-/// The next event; none ever after the connection is lost, when the regular refresh has to do.
-async fn next(events: &mut Events) -> crate::dataplane::netlink::Event {
-    match events.next().await {
-        Some(event) => event,
+/// The next event; `None` when the connection is lost, and nothing ever while there is none.
+async fn next(events: &mut Option<Events>) -> Option<Event> {
+    match events {
+        Some(events) => events.next().await,
         None => pending().await,
     }
 }

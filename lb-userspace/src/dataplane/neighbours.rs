@@ -79,6 +79,7 @@ pub struct Neighbours {
     targets: BTreeMap<u16, Target>,
     interfaces: Vec<String>,
     routes_changed: bool,
+    events_lost: bool,
 }
 
 impl Neighbours {
@@ -95,9 +96,21 @@ impl Neighbours {
             targets: BTreeMap::new(),
             interfaces: Vec::new(),
             routes_changed: false,
+            events_lost: false,
         };
         neighbours.read().await?;
         Ok((neighbours, events))
+    }
+
+    /// Connects anew, after the connection was lost.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn reconnect(&mut self) -> io::Result<Events> {
+        let (netlink, events) = Netlink::connect()?;
+        self.netlink = netlink;
+        self.events_lost = true;
+        Ok(events)
     }
 
     /// The connection, for questions about the host.
@@ -170,6 +183,10 @@ impl Neighbours {
                 self.macs.remove(&(ifindex, address));
             }
             Event::Routes => self.routes_changed = true,
+            Event::Lost => {
+                tracing::warn!("more happened to the network than the kernel kept for us: reading it anew");
+                self.events_lost = true;
+            }
         }
     }
 
@@ -193,6 +210,13 @@ impl Neighbours {
 
     /// What changed for the backends since the last time.
     pub async fn settle(&mut self) -> Vec<Change> {
+        if self.events_lost {
+            match self.read().await {
+                Ok(()) => (self.events_lost, self.routes_changed) = (false, true),
+                // The next time may be better; what is known may be old until then.
+                Err(e) => tracing::error!("cannot read interfaces and neighbours: {e}"),
+            }
+        }
         if std::mem::take(&mut self.routes_changed) {
             for target in self.targets.values_mut() {
                 target.route = match self.netlink.route(target.address).await {

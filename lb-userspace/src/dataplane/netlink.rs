@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::{
-    Handle, MulticastGroup, RouteMessageBuilder, new_multicast_connection,
+    Handle, MulticastGroup, RouteMessageBuilder, new_connection, new_multicast_connection,
     packet_core::{NetlinkMessage, NetlinkPayload},
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
@@ -14,8 +14,9 @@ use rtnetlink::{
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 /// A MAC address.
 pub type Mac = [u8; 6];
@@ -77,13 +78,21 @@ pub enum Event {
     },
     /// A route or an address changed.
     Routes,
+    /// More happened than the kernel kept for us: everything must be read anew.
+    Lost,
 }
 
+/// Longest time for an answer of the kernel, which takes microseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// A connection to the kernel. Belongs to the network namespace of the thread that made it.
+///
+/// Questions and events have a socket each: when events overflow theirs, an answer that came the same way would be lost,
+/// and waited for in vain.
 #[derive(Debug)]
 pub struct Netlink {
     handle: Handle,
-    driver: JoinHandle<()>,
+    drivers: [JoinHandle<()>; 2],
 }
 
 /// What happens to the network, as it happens.
@@ -91,7 +100,7 @@ pub type Events = futures_util::stream::BoxStream<'static, Event>;
 
 impl Drop for Netlink {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.drivers.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -102,13 +111,22 @@ fn other(error: rtnetlink::Error) -> io::Error {
     }
 }
 
+/// Waits for an answer, but not for ever.
+async fn in_time<T>(answer: impl Future<Output = Result<T, rtnetlink::Error>>) -> io::Result<T> {
+    match timeout(PATIENCE, answer).await {
+        Ok(result) => result.map_err(other),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the kernel did not answer")),
+    }
+}
+
 impl Netlink {
     /// Connects and subscribes to interfaces, neighbours, addresses and routes. Needs a tokio runtime.
     ///
     /// # Errors
     /// When the kernel refuses the socket.
     pub fn connect() -> io::Result<(Netlink, Events)> {
-        let (connection, handle, messages) = new_multicast_connection(&[
+        let (questions, handle, _) = new_connection()?;
+        let (connection, _, messages) = new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Neigh,
             MulticastGroup::Ipv4Ifaddr,
@@ -116,9 +134,9 @@ impl Netlink {
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
         ])?;
-        let driver = tokio::spawn(connection);
+        let drivers = [tokio::spawn(questions), tokio::spawn(connection)];
         let events = messages.filter_map(async |(message, _)| event(message)).boxed();
-        Ok((Netlink { handle, driver }, events))
+        Ok((Netlink { handle, drivers }, events))
     }
 
     /// All interfaces.
@@ -126,8 +144,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel does not answer.
     pub async fn links(&self) -> io::Result<Vec<Link>> {
-        let messages: Vec<LinkMessage> =
-            self.handle.link().get().execute().try_collect().await.map_err(other)?;
+        let messages: Vec<LinkMessage> = in_time(self.handle.link().get().execute().try_collect()).await?;
         Ok(messages.iter().map(link).collect())
     }
 
@@ -137,7 +154,7 @@ impl Netlink {
     /// When the kernel does not answer.
     pub async fn neighbours(&self) -> io::Result<Vec<(u32, IpAddr, Mac)>> {
         let messages: Vec<NeighbourMessage> =
-            self.handle.neighbours().get().execute().try_collect().await.map_err(other)?;
+            in_time(self.handle.neighbours().get().execute().try_collect()).await?;
         Ok(messages
             .iter()
             .filter_map(|m| match neighbour(m)? {
@@ -157,7 +174,7 @@ impl Netlink {
             IpAddr::V6(v6) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(v6, 128).build(),
         };
         let mut answers = std::pin::pin!(self.handle.route().get(request).execute());
-        let answer = answers.try_next().await.map_err(other)?;
+        let answer = in_time(answers.try_next()).await?;
         answer
             .and_then(|message| route(&message, to))
             .ok_or_else(|| io::Error::other("the kernel's answer names no interface"))
@@ -169,15 +186,14 @@ impl Netlink {
     /// The kernel's.
     pub async fn resolve(&self, ifindex: u32, address: IpAddr) -> io::Result<()> {
         // NTF_USE acts as if a packet had been sent: an unknown neighbour is asked for, a stale one confirmed.
-        self.handle
+        let request = self
+            .handle
             .neighbours()
             .add(ifindex, address)
             .state(NeighbourState::None)
             .flags(NeighbourFlags::Use)
-            .replace()
-            .execute()
-            .await
-            .map_err(other)
+            .replace();
+        in_time(request.execute()).await
     }
 
     /// Whether an address is one of this host.
@@ -201,8 +217,10 @@ impl Netlink {
 }
 
 fn event(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
-    let NetlinkPayload::InnerMessage(message) = message.payload else {
-        return None;
+    let message = match message.payload {
+        NetlinkPayload::InnerMessage(message) => message,
+        NetlinkPayload::Overrun(_) => return Some(Event::Lost),
+        _ => return None,
     };
     match message {
         // A bridge tells of its ports in messages of the same kind; a port that left is no interface that is gone.
