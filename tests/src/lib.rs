@@ -12,6 +12,7 @@
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
 //! * [`capability`]: saying out loud why a test cannot run here.
+//! * [`docs`]: the documentation as tests read it.
 //!
 //! Deliberately absent: anything that decides how a packet is steered.
 
@@ -20,6 +21,7 @@ pub mod capability;
 pub mod cleanup;
 pub mod command;
 pub mod daemon;
+pub mod docs;
 pub mod kamailio;
 pub mod memory;
 pub mod netns;
