@@ -18,8 +18,10 @@ use crate::{
         expiry::{Cursors, Due},
         settings::Settings,
     },
-    sip::{DialogHeaders, Kind},
+    sip::Kind,
 };
+
+pub use crate::sip::DialogHeaders;
 
 /// A dialog's place in the table, found by its key. It may belong to another dialog by now: see [`pin::find`].
 pub trait Slot: Copy {
