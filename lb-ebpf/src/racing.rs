@@ -146,7 +146,7 @@ pub extern "C" fn sipsteer_race_stop(held: u64) -> u64 {
 pub fn packet<const RULE: u8>() -> Option<()> {
     let r = random()?;
     // Where it stops, it is about to write: the ACK that answers a call of an odd key.
-    let stops = (r >> 24) & 3 == 0;
+    let stops = (r >> 24) & 7 == 0;
     let index = if stops { r & (KEYS - 1) | 1 } else { r & (KEYS - 1) };
     let even = index & 1 == 0;
     let (method, branch, to_tag) = match (r >> 8) & 7 {
@@ -179,11 +179,17 @@ pub fn packet<const RULE: u8>() -> Option<()> {
     if steering.tend && (r >> 32) & 1 == 0 {
         racing.tend(racing.now());
     }
-    sipsteer_race_look(index);
+    if !stops {
+        if (r >> 33) & 3 == 0 {
+            sipsteer_race_look(index);
+        }
+        return Some(());
+    }
     let done = *DONE.get(0)?;
-    if stop != 0 && done as u32 == stop as u32 {
+    if done as u32 == stop as u32 {
         sipsteer_race_look((done >> 32) & (KEYS - 1));
     }
+    sipsteer_race_look(index);
     Some(())
 }
 
@@ -209,7 +215,8 @@ pub fn expiry() -> Option<()> {
         DONE.set(0, (held & 0xffff_ffff) | heir << 32, 0).ok()?;
     }
     sipsteer_race_look(heir);
-    sipsteer_race_look(index);
+    // Another call that can be answered.
+    sipsteer_race_invite(r >> 40 | 1, r >> 17);
     Some(())
 }
 

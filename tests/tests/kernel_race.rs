@@ -5,7 +5,7 @@ use lb_tests::race::{Report, foreign, race, short_lives};
 /// Rounds of the race with lifetimes and burial of no tick: whatever is looked at is deleted.
 const ROUNDS: u64 = 10_000_000;
 /// Rounds of the race with lifetimes and burial of one jiffy.
-const SLOWER_ROUNDS: u64 = 1_000_000;
+const SLOWER_ROUNDS: u64 = 500_000;
 
 fn check(name: &str, report: &Report) {
     println!("{name}: {report:#?}");
