@@ -6,8 +6,8 @@
 
 use lb_common::{
     limits::{
-        MAX_CALL_ID, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, MAX_LEADING, MAX_LWS, MAX_METHOD, MAX_PARAMETER,
-        MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS, MAX_SCAN_STEPS, SCAN_BLOCK,
+        MAX_CALL_ID, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, MAX_LEADING, MAX_LWS, MAX_METHOD,
+        MAX_PARAMETER, MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS, MAX_SCAN_STEPS, SCAN_BLOCK,
     },
     sip::{Kind, Method},
 };
@@ -67,26 +67,29 @@ fn start_line(datagram: Bytes<'_>) -> (Kind, usize) {
     }
     let line_ends = take_while_m_n(0, MAX_LEADING, |b| b == b'\r' || b == b'\n');
     let (line, skipped) = accept(line_ends, datagram).expect("any number of bytes will do");
-    let kind = alt((map(keep_alive, |_| Kind::KeepAlive), map(status_line, Kind::Response), map(method, Kind::Request)))
-        .parse(line)
-        .map_or(Kind::NotSip, |(_, kind)| kind);
+    let kind = alt((
+        map(keep_alive, |_| Kind::KeepAlive),
+        map(status_line, Kind::Response),
+        map(method, Kind::Request),
+    ))
+    .parse(line)
+    .map_or(Kind::NotSip, |(_, kind)| kind);
     (kind, skipped.len())
 }
 
 /// Nothing, or a NUL and more of what keep-alives are made of.
 fn keep_alive(line: Bytes<'_>) -> IResult<Bytes<'_>, ()> {
     // The second run of bytes is looked at only if the first stopped at a NUL.
-    let nul_and_more = terminated(
-        take_while_m_n(1, MAX_LEADING - 1, |b: u8| matches!(b, 0 | b'\r' | b'\n')),
-        eof,
-    );
+    let nul_and_more =
+        terminated(take_while_m_n(1, MAX_LEADING - 1, |b: u8| matches!(b, 0 | b'\r' | b'\n')), eof);
     value((), alt((eof, preceded(peek(char('\0')), nul_and_more)))).parse(line)
 }
 
 /// `SIP/2.0 200`: version and status code (RFC 3261 section 7.2), not followed by another digit.
 fn status_line(line: Bytes<'_>) -> IResult<Bytes<'_>, u16> {
     let digits = take_while(|b: u8| b.is_ascii_digit());
-    let code = map_opt(verify(digits, |d: Bytes<'_>| d.len() == 3), |d| std::str::from_utf8(d).ok()?.parse().ok());
+    let code =
+        map_opt(verify(digits, |d: Bytes<'_>| d.len() == 3), |d| std::str::from_utf8(d).ok()?.parse().ok());
     preceded(tag_no_case("SIP/2.0 "), code).parse(line)
 }
 
@@ -212,7 +215,10 @@ fn find_name<'a>(text: Bytes<'a>, name: &[u8], list: bool) -> Option<Bytes<'a>> 
             b'<' => marks = ANGLE,
             b'>' => marks = TEXT,
             b'"' => marks = if marks == TEXT { QUOTED } else { TEXT },
-            b'\\' => text = accept(preceded(not(one_of("\r\n")), take_while_m_n(1, 1, |_| true)), text).map_or(text, |(rest, _)| rest),
+            b'\\' => {
+                text = accept(preceded(not(one_of("\r\n")), take_while_m_n(1, 1, |_| true)), text)
+                    .map_or(text, |(rest, _)| rest)
+            }
             _ => {
                 // A semicolon.
                 let (rest, white) = accept(take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')), text)?;

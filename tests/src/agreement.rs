@@ -77,7 +77,12 @@ pub fn expect(message: &Message<'_>, key: &HashKey) -> Scan {
 pub fn check(datagram: &[u8], key: &HashKey) {
     let message = reference::read(datagram);
     let (found, expected) = (scan(datagram, key), expect(&message, key));
-    assert_eq!(found, expected, "scanner (left) and {message:?} (right) on {:?}", datagram.escape_ascii().to_string());
+    assert_eq!(
+        found,
+        expected,
+        "scanner (left) and {message:?} (right) on {:?}",
+        datagram.escape_ascii().to_string()
+    );
 }
 
 /// A window that refuses offsets the kernel's window would bend.

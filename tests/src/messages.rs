@@ -22,20 +22,22 @@ pub fn message() -> impl Strategy<Value = Vec<u8>> {
 
 /// A message with some bytes replaced, removed or put in.
 pub fn damaged() -> impl Strategy<Value = Vec<u8>> {
-    (message(), vec((any::<prop::sample::Index>(), 0..3u8, telling_byte()), 1..8)).prop_map(|(mut message, changes)| {
-        for (place, kind, byte) in changes {
-            if message.is_empty() {
-                break;
+    (message(), vec((any::<prop::sample::Index>(), 0..3u8, telling_byte()), 1..8)).prop_map(
+        |(mut message, changes)| {
+            for (place, kind, byte) in changes {
+                if message.is_empty() {
+                    break;
+                }
+                let place = place.index(message.len());
+                match kind {
+                    0 => message[place] = byte,
+                    1 => message.insert(place, byte),
+                    _ => drop(message.remove(place)),
+                }
             }
-            let place = place.index(message.len());
-            match kind {
-                0 => message[place] = byte,
-                1 => message.insert(place, byte),
-                _ => drop(message.remove(place)),
-            }
-        }
-        message
-    })
+            message
+        },
+    )
 }
 
 /// A message that ends somewhere.
@@ -48,12 +50,15 @@ pub fn cut() -> impl Strategy<Value = Vec<u8>> {
 
 /// Bytes, of which most mean something to a SIP parser.
 pub fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![vec(telling_byte(), 0..200), (start_line(), vec(telling_byte(), 0..200)).prop_map(|(start, rest)| {
-        let mut message = start.into_bytes();
-        message.push(b'\n');
-        message.extend_from_slice(&rest);
-        message
-    })]
+    prop_oneof![
+        vec(telling_byte(), 0..200),
+        (start_line(), vec(telling_byte(), 0..200)).prop_map(|(start, rest)| {
+            let mut message = start.into_bytes();
+            message.push(b'\n');
+            message.extend_from_slice(&rest);
+            message
+        })
+    ]
 }
 
 fn telling_byte() -> impl Strategy<Value = u8> {
@@ -74,8 +79,25 @@ fn line_end() -> impl Strategy<Value = &'static str> {
 
 fn start_line() -> impl Strategy<Value = String> {
     let methods = [
-        "INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "PUBLISH",
-        "INFO", "REFER", "MESSAGE", "invite", "INVITEX", "!a-Z09.%*_+`'~", "IN(VITE", "",
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "REGISTER",
+        "OPTIONS",
+        "PRACK",
+        "UPDATE",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "PUBLISH",
+        "INFO",
+        "REFER",
+        "MESSAGE",
+        "invite",
+        "INVITEX",
+        "!a-Z09.%*_+`'~",
+        "IN(VITE",
+        "",
     ];
     prop_oneof![
         6 => select(methods.to_vec()).prop_map(|m| format!("{m} sip:bob@example.com SIP/2.0")),
@@ -130,7 +152,8 @@ fn white() -> impl Strategy<Value = String> {
 
 fn word(most: usize) -> impl Strategy<Value = String> {
     let chars = "abcdefghijklmnopqrstuvwxyz0123456789-.!%*_+`'~()<>:\\\"/[]?{}@";
-    let text = move |len| vec(select(chars.chars().collect::<Vec<_>>()), len).prop_map(|v| v.into_iter().collect());
+    let text =
+        move |len| vec(select(chars.chars().collect::<Vec<_>>()), len).prop_map(|v| v.into_iter().collect());
     prop_oneof![8 => text(0..=most), 1 => text(500..=530)]
 }
 
@@ -168,7 +191,11 @@ fn parameters(wanted: &'static str) -> impl Strategy<Value = String> {
         Just(format!(";{wanted}")),
         "[a-z]{0,4};[a-z]{1,8}(=[a-z0-9]{1,40})?",
     ];
-    let name = select(vec![wanted.to_owned(), wanted.to_uppercase(), format!("{}{}", &wanted[..1].to_uppercase(), &wanted[1..])]);
+    let name = select(vec![
+        wanted.to_owned(),
+        wanted.to_uppercase(),
+        format!("{}{}", &wanted[..1].to_uppercase(), &wanted[1..]),
+    ]);
     let this = (white_or_none(), name, white_or_none(), white_or_none(), value)
         .prop_map(|(a, name, b, c, value)| format!(";{a}{name}{b}={c}{value}"));
     let long = "[a-z]{120,140}".prop_map(move |value| format!(";{wanted}={value}"));

@@ -29,3 +29,38 @@ proptest! {
         agreement::check(&message, &KEY);
     }
 }
+
+/// The properties above would hold for messages that say nothing.
+#[test]
+fn generated_messages_say_something() {
+    use lb_tests::agreement::Found;
+    use proptest::{strategy::ValueTree, test_runner::TestRunner};
+    const ROUNDS: usize = 2000;
+    let mut runner = TestRunner::deterministic();
+    let mut counts = [0; 6];
+    for _ in 0..ROUNDS {
+        let message =
+            messages::message().new_tree(&mut runner).expect("the generators never reject").current();
+        let scan = agreement::scan(&message, &KEY);
+        let is = [
+            matches!(scan.call_id, Found::Value { .. }),
+            scan.call_id == Found::Empty,
+            scan.call_id == Found::Absent,
+            scan.to_tag != 0,
+            scan.branch != 0,
+            scan.to_tag == 0 && scan.branch == 0,
+        ];
+        for (count, is) in counts.iter_mut().zip(is) {
+            *count += usize::from(is);
+        }
+    }
+    let [value, empty, absent, to_tag, branch, neither] = counts;
+    let least = ROUNDS / 50;
+    assert!(
+        counts.iter().all(|count| *count > least),
+        "{value} values, {empty} empty, {absent} absent, {to_tag} To tags, {branch} branches, {neither} without either"
+    );
+    println!(
+        "{value} values, {empty} empty, {absent} absent, {to_tag} To tags, {branch} branches, {neither} without either"
+    );
+}

@@ -6,7 +6,10 @@ use super::{
     parameter::{Parameter, parameter},
     swar::Pattern,
 };
-use crate::{hash::HashKey, limits::{MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS}};
+use crate::{
+    hash::HashKey,
+    limits::{MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS},
+};
 
 /// Hashes of two header parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -41,7 +41,8 @@ mod state {
     /// The mark of that number in a state.
     #[inline(always)]
     pub(super) const fn mark(state: u32, number: usize) -> u8 {
-        let table = u32::from_le_bytes([MARKS[0][number], MARKS[1][number], MARKS[2][number], MARKS[3][number]]);
+        let table =
+            u32::from_le_bytes([MARKS[0][number], MARKS[1][number], MARKS[2][number], MARKS[3][number]]);
         (table >> (8 * (state & 3))) as u8
     }
 
