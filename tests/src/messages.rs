@@ -40,6 +40,26 @@ pub fn damaged() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// A message behind so many short lines that searches may give up.
+pub fn dense() -> impl Strategy<Value = Vec<u8>> {
+    let filler = select(vec![
+        "a:b\n",
+        "x\r\n",
+        "i  x\n",
+        "To x\r\n",
+        "X: 0123456789 0123456789 0123456789 0123456789\r\n",
+    ]);
+    (vec(filler, 30..170), vec(header(), 0..6), vec(telling_byte(), 0..40)).prop_map(
+        |(filler, headers, rest)| {
+            let mut message = b"INVITE x SIP/2.0\r\n".to_vec();
+            message.extend_from_slice(filler.concat().as_bytes());
+            message.extend_from_slice(headers.join("\r\n").as_bytes());
+            message.extend_from_slice(&rest);
+            message
+        },
+    )
+}
+
 /// A message that ends somewhere.
 pub fn cut() -> impl Strategy<Value = Vec<u8>> {
     (message(), any::<prop::sample::Index>()).prop_map(|(mut message, place)| {

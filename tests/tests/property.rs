@@ -25,6 +25,11 @@ proptest! {
     }
 
     #[test]
+    fn they_agree_on_where_to_give_up(message in messages::dense()) {
+        agreement::check(&message, &KEY);
+    }
+
+    #[test]
     fn they_agree_on_bytes(message in messages::bytes()) {
         agreement::check(&message, &KEY);
     }

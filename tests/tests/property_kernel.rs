@@ -21,7 +21,13 @@ fn kernel_and_native_scanner_agree() -> Result<()> {
     let probes = std::cell::RefCell::new(Probes::load(&["whole"], KEY)?);
     let mut runner =
         TestRunner::new(Config { cases: 20_000, failure_persistence: None, ..Config::default() });
-    let message = prop_oneof![messages::message(), messages::damaged(), messages::cut(), messages::bytes()];
+    let message = prop_oneof![
+        messages::message(),
+        messages::damaged(),
+        messages::cut(),
+        messages::dense(),
+        messages::bytes()
+    ];
     let fitting = message.prop_map(|mut message| {
         message.truncate(MAX_DATAGRAM);
         message
