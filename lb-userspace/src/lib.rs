@@ -10,6 +10,7 @@ pub mod control;
 pub mod core;
 pub mod dataplane;
 pub mod failure;
+pub mod reference;
 pub mod view;
 
 pub use dataplane::OBJECT;

@@ -16,16 +16,20 @@
 //!
 //! Deliberately absent: anything that decides how a packet is steered.
 
+pub mod agreement;
 pub mod bench;
 pub mod capability;
 pub mod cleanup;
 pub mod command;
+pub mod corpus;
 pub mod daemon;
 pub mod docs;
 pub mod kamailio;
 pub mod memory;
+pub mod messages;
 pub mod netns;
 pub mod packet;
+pub mod privilege;
 pub mod probes;
 pub mod process;
 pub mod program;
@@ -33,3 +37,5 @@ pub mod race;
 pub mod sipp;
 pub mod story;
 pub mod topology;
+
+pub use sipsteer::reference;

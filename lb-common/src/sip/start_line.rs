@@ -25,10 +25,10 @@ pub fn start_line<W: Window>(w: W, zero: usize) -> (Kind, usize) {
     }
     let mut from = zero as u32;
     let mut skipped = 0;
-    while skipped < MAX_LEADING {
+    loop {
         match w.byte(from as usize) {
             None => return (Kind::KeepAlive, from as usize),
-            Some(b'\r' | b'\n') => from = advance(from, 1),
+            Some(b'\r' | b'\n') if skipped < MAX_LEADING => from = advance(from, 1),
             Some(0) => return (nul_bytes(w, from), from as usize),
             Some(_) => break,
         }

@@ -54,13 +54,13 @@ pub(super) fn padded_word_at<W: Window>(w: W, at: u32) -> u64 {
 }
 
 /// Skips white space and folds (LWS, RFC 3261 section 25.1) from `from` on: the offset of the first other byte, unless the
-/// line or the datagram ends before, or `MOST` bytes are skipped.
+/// line or the datagram ends before, or there are more than `MOST`.
 #[inline(always)]
 pub(super) fn skip_lws<W: Window, const MOST: usize>(w: W, from: u32) -> Option<u32> {
     let mut at = from;
     let mut before = b' ';
     let mut skipped = 0;
-    while skipped < MOST {
+    while skipped <= MOST {
         skipped += 1;
         let byte = w.byte(at as usize)?;
         before = match (before, byte) {
