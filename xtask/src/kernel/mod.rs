@@ -76,10 +76,15 @@ fn cache() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Builds the kernel tests, `tests/tests/kernel_*.rs`, and returns their binaries.
+/// Builds the tests that load programs, `tests/tests/kernel_*.rs` and `torture*.rs`, and returns their binaries.
 fn test_binaries() -> Result<Vec<PathBuf>> {
     let mut command = cargo();
-    command.args(["test", "--no-run", "-p", "lb-tests", "--test", "kernel_*", "--message-format", "json"]);
+    command.args(["test", "--no-run", "-p", "lb-tests", "--message-format", "json"]);
+    for entry in fs::read_dir(root().join("tests/tests"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let test = name.strip_suffix(".rs").filter(|n| n.starts_with("kernel_") || n.starts_with("torture"));
+        command.args(test.into_iter().flat_map(|test| ["--test", test]));
+    }
     let built = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     ensure!(built.status.success(), "the kernel tests were not built");
     let messages = String::from_utf8(built.stdout)?;
