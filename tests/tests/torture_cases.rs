@@ -341,7 +341,7 @@ mod start_lines {
         for (name, method) in methods {
             assert_eq!(kind(format!("{name} sip:x SIP/2.0\r\n\r\n")), Kind::Request(method));
             assert_eq!(kind(format!("{name} ")), Kind::Request(method), "and nothing more");
-            assert_eq!(kind(format!("{name}")), Kind::NotSip, "without SP");
+            assert_eq!(kind(name.to_string()), Kind::NotSip, "without SP");
             assert_eq!(kind(format!("{name}S x")), Kind::Request(Method::Other));
             assert_eq!(
                 kind(format!("{} x", name.to_lowercase())),
