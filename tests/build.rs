@@ -5,4 +5,5 @@ mod ebpf;
 
 fn main() {
     ebpf::embed("probes", "SIPSTEER_PROBES_OBJECT");
+    ebpf::embed("race", "SIPSTEER_RACE_OBJECT");
 }

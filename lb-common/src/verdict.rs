@@ -35,7 +35,15 @@ macro_rules! verdicts {
                 match self { $(Verdict::$variant => concat!($($doc),+),)+ }
             }
 
+            /// The verdict of a counter's index. A match, because the kernel cannot look into a table with an index
+            /// that the verifier does not know.
+            #[inline(always)]
+            pub const fn from_index(index: u32) -> Option<Verdict> {
+                match index { $($number => Some(Verdict::$variant),)+ _ => None }
+            }
+
             /// What happens to the packet.
+            #[inline(always)]
             pub const fn fate(self) -> Fate {
                 match self { $(Verdict::$variant => Fate::$fate,)+ }
             }
@@ -101,11 +109,6 @@ impl Verdict {
     #[inline(always)]
     pub const fn index(self) -> u32 {
         self as u32
-    }
-
-    /// The verdict of a counter's index.
-    pub fn from_index(index: u32) -> Option<Verdict> {
-        Verdict::ALL.get(index as usize).copied()
     }
 }
 

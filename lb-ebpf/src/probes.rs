@@ -18,7 +18,7 @@ use lb_common::{
     hash::HashKey,
     sip::{self, CallId},
 };
-use packet::PacketWindow;
+use packet::{Packet, PacketWindow};
 
 /// Bytes before the datagram: what Ethernet, IPv4 and UDP take.
 const HEAD: usize = 42;
@@ -36,6 +36,12 @@ static REPORT: Array<[u64; 4], 1> = Array::new();
 #[xdp]
 pub fn empty(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
+}
+
+/// Sends everything back, untouched: the floor that the budget measures the product's program against.
+#[xdp]
+pub fn empty_tx(_context: XdpContext) -> u32 {
+    xdp_action::XDP_TX
 }
 
 /// Everything. Between the stages what is known rests in REPORT, as the product's program keeps it in a map.
@@ -108,7 +114,7 @@ pub fn call_key(context: XdpContext) -> u32 {
 #[inline(always)]
 fn begin(context: &XdpContext) -> Option<(PacketWindow, HashKey, usize)> {
     let [k0, k1, zero] = *INPUT.get(0)?;
-    let window = PacketWindow { data: context.data() + HEAD, end: context.data_end() };
+    let window = Packet::new(context.ctx).window(HEAD);
     Some((window, HashKey { k0, k1 }, zero as usize))
 }
 

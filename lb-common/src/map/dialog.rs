@@ -80,6 +80,12 @@ impl Phase {
     }
 }
 
+/// Oldest age that the 16 bits of [`State::seen`] tell, in ticks; more than any lifetime. The 256 values above it are
+/// times that are yet to come.
+pub const MAX_AGE: u32 = 0xfeff;
+
+const _: () = assert!(crate::limits::MAX_LIFETIME_SECONDS / 8 * 10 < MAX_AGE);
+
 /// The state word: everything that decides. It is changed only by compare-and-swap of all 8 bytes, generation
 /// included, because a pointer to a value outlives its key: the memory may belong to another dialog by now.
 #[repr(C, align(8))]
@@ -134,10 +140,41 @@ impl State {
         self.phase == Phase::Unanswered as u8 || self.phase == Phase::Transaction as u8
     }
 
-    /// Ticks since it was last seen.
+    /// Ticks since it was last seen, at most [`MAX_AGE`]. 0 if that is yet to come: another CPU may have noted a packet
+    /// after this one read its clock, and that is no reason to take the dialog for 65,535 ticks old.
     #[inline(always)]
     pub const fn age(self, now: u32) -> u32 {
-        (now as u16).wrapping_sub(self.seen) as u32
+        let age = (now as u16).wrapping_sub(self.seen) as u32;
+        if age > MAX_AGE { 0 } else { age }
+    }
+}
+
+/// What tells how a dialog goes on, guarded by the generation like the state word.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Without a final answer: hash of the topmost Via branch of the INVITE, which the ACK of a refusal repeats
+    /// (RFC 3261 17.1.1.3). Answered: hash of the To tag of the ACK, which a BYE carries. 0: not known.
+    pub hash: u32,
+    /// As in the state word.
+    pub generation: u16,
+    /// Explicit padding.
+    pub _pad: u16,
+}
+
+const _: () = assert!(size_of::<Evidence>() == 8);
+
+impl Evidence {
+    /// The evidence as one word, little endian, as it lies in memory.
+    #[inline(always)]
+    pub const fn to_word(self) -> u64 {
+        self.hash as u64 | (self.generation as u64) << 32 | (self._pad as u64) << 48
+    }
+
+    /// The evidence of a word.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Evidence {
+        Evidence { hash: word as u32, generation: (word >> 32) as u16, _pad: (word >> 48) as u16 }
     }
 }
 
@@ -145,21 +182,21 @@ impl State {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dialog {
-    /// The state word.
-    pub state: State,
     /// The key, repeated: whoever holds a pointer to this value compares it after reading.
     pub call_key: u64,
     /// The key's service, repeated.
     pub service: u32,
-    /// Hash of the topmost Via branch of the INVITE (RFC 3261 17.1.1.3: the ACK of a refused INVITE carries it again).
-    pub branch: u32,
-    /// Hash of the address and port the dialog was opened from.
-    pub caller: u32,
-    /// Hash of the To tag, learnt from the ACK of the accepted INVITE; 0: not known.
-    pub to_tag: u32,
+    /// Hash of the address and port of the dialog's other side, the one that is not the backend.
+    pub peer: u32,
+    /// See [`Evidence`].
+    pub evidence: Evidence,
+    /// The state word. Last, so that memory which is being given to another dialog shows its new key before its new
+    /// state: whoever reads the state first and the key afterwards notices.
+    pub state: State,
 }
 
 const _: () = assert!(size_of::<Dialog>() == 32);
+const _: () = assert!(core::mem::offset_of!(Dialog, state) == 24);
 
 /// The one value of DIALOG_TALLY, kept by atomic additions.
 #[repr(C)]
@@ -188,6 +225,14 @@ mod tests {
     fn age_survives_the_wrap_of_seen() {
         let state = State { seen: 0xfff0, ..State::default() };
         assert_eq!(state.age(0x1_0010), 0x20);
+        assert_eq!(state.age(0xfff0 + MAX_AGE), MAX_AGE);
+    }
+
+    #[test]
+    fn a_time_yet_to_come_is_no_age() {
+        let state = State { seen: 0xfff0, ..State::default() };
+        assert_eq!(state.age(0xffef), 0);
+        assert_eq!(state.age(0xfff0 + MAX_AGE + 1), 0);
     }
 
     #[test]

@@ -65,3 +65,15 @@ pub struct Cursors {
 }
 
 const _: () = assert!(size_of::<Cursors>() == 64);
+
+/// The packet that gives the program `expire` its arguments: a count, then keys of dialogs to examine.
+pub mod request {
+    /// Offset of the number of keys, a little-endian 64-bit number.
+    pub const COUNT_AT: usize = 16;
+    /// Offset of the first [`super::super::dialog::DialogKey`].
+    pub const KEYS_AT: usize = 32;
+    /// Most keys of one request.
+    pub const MAX_KEYS: u64 = 64;
+    /// Length of the packet in bytes.
+    pub const LEN: usize = KEYS_AT + MAX_KEYS as usize * 16;
+}

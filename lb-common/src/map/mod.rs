@@ -149,7 +149,7 @@ pub const TABLE: &[MapSpec] = &[
     spec!(EXPIRY_LONG, Array, u32, expiry::Due, limits::EXPIRY_SLOTS, Program, Program),
     spec!(EXPIRY_CURSORS, Array, u32, expiry::Cursors, expiry::QUEUES, Program, Both),
     spec!(NEXT_HOPS, PerCpuArray, u32, backend::CachedNextHop, limits::NEXT_HOP_SLOTS, Program, Program),
-    spec!(PORTS, DevMapHash, u32, u32, limits::MAX_INTERFACES, Daemon, Program),
+    spec!(PORTS, DevMapHash, u32, u64, limits::MAX_INTERFACES, Daemon, Program),
     spec!(SCRATCH, PerCpuArray, u32, settings::Scratch, 1, Program, Program),
     spec!(VERDICTS, PerCpuArray, u32, counters::Counter, VERDICTS, Program, Daemon),
     spec!(

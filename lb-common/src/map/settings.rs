@@ -1,5 +1,9 @@
 //! SETTINGS: what the program needs to know about the node. SCRATCH: what it knows about the packet in hand.
 
+use super::{
+    backend::{BackendAddress, NextHop},
+    service::Service,
+};
 use crate::hash::HashKey;
 use core::mem::size_of;
 
@@ -35,27 +39,49 @@ pub struct Settings {
 
 const _: () = assert!(size_of::<Settings>() == 16 + 8 + 10 * 4);
 
-/// Per-CPU memory of the packet in hand. What stands here is opaque to the verifier, which keeps the states of the
-/// stages apart from one another.
+/// Direction of a packet.
+pub mod direction {
+    /// From a caller to a service.
+    pub const TO_SERVICE: u32 = 1;
+    /// From a backend to its peer.
+    pub const FROM_BACKEND: u32 = 2;
+}
+
+/// Per-CPU memory of the packet in hand. What was written here and read again is unknown to the verifier, so it walks
+/// through the stages behind once, not once for every way that leads to them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scratch {
-    /// Source address, IPv4-mapped.
-    pub source: [u32; 4],
-    /// Destination address, IPv4-mapped.
-    pub destination: [u32; 4],
+    /// See [`direction`].
+    pub direction: u32,
+    /// Counts this CPU's new dialogs; part of their generations.
+    pub generation: u32,
+    /// The service a caller's packet was sent to.
+    pub service: Service,
+    /// The backend a packet came from.
+    pub from: BackendAddress,
+    /// Next hop of a backend's packet.
+    pub next_hop: NextHop,
+    /// What the message is, see [`crate::sip::Kind::to_number`].
+    pub kind: u32,
+    /// Keyed hash of the Call-ID, if there is one.
+    pub call_key: u64,
+    /// Whether there is a Call-ID: 0 or 1.
+    pub has_call_key: u32,
+    /// Offset of the start line in the message.
+    pub start: u32,
+    /// Source address, network order.
+    pub source: u32,
+    /// Destination address, network order.
+    pub destination: u32,
     /// Source port, host order.
     pub source_port: u16,
     /// Destination port, host order.
     pub destination_port: u16,
-    /// Service of the packet.
-    pub service: u16,
-    /// Listener of the service.
-    pub listener: u16,
-    /// Counts this CPU's dialogs, part of their generations.
-    pub generation: u32,
-    /// Explicit padding.
-    pub _pad: u32,
+    /// Length of the IP packet in bytes.
+    pub ip_length: u16,
+    /// Offset of the UDP header in the frame.
+    pub udp_at: u16,
 }
 
-const _: () = assert!(size_of::<Scratch>() == 48);
+const _: () = assert!(size_of::<Scratch>() == 88);

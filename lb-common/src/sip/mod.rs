@@ -88,4 +88,42 @@ impl Kind {
             Kind::Response(code) => 0x1000 | code,
         }
     }
+
+    /// The kind of a number that [`Kind::to_number`] gave.
+    #[inline(always)]
+    pub const fn from_number(number: u16) -> Kind {
+        if number & 0x1000 != 0 {
+            return Kind::Response(number & 0xfff);
+        }
+        match number {
+            0x100 => Kind::KeepAlive,
+            0x101 => Kind::Stun,
+            0 => Kind::NotSip,
+            _ => Kind::Request(Method::from_number(number as u8)),
+        }
+    }
+}
+
+impl Method {
+    /// The method of a number; [`Method::Other`] for any other number.
+    #[inline(always)]
+    pub const fn from_number(number: u8) -> Method {
+        match number {
+            2 => Method::Invite,
+            3 => Method::Ack,
+            4 => Method::Bye,
+            5 => Method::Cancel,
+            6 => Method::Register,
+            7 => Method::Options,
+            8 => Method::Prack,
+            9 => Method::Update,
+            10 => Method::Subscribe,
+            11 => Method::Notify,
+            12 => Method::Publish,
+            13 => Method::Info,
+            14 => Method::Refer,
+            15 => Method::Message,
+            _ => Method::Other,
+        }
+    }
 }

@@ -1,0 +1,106 @@
+//! A packet from a backend of a `nat` service: which of the service's addresses does it leave from?
+
+use super::{
+    Inspect, Tables, peer_of, pin,
+    remember::{Opening, Remembered},
+    track::{self, Sender},
+};
+use crate::{
+    limits::MAX_SERVICES_PER_BACKEND,
+    map::{backend::BackendAddress, dialog::DialogKey},
+    sip::{DialogHeaders, Kind},
+    verdict::Verdict,
+};
+
+/// What is known of a backend's packet before the decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Outbound<'a> {
+    /// The backend and the services it serves.
+    pub from: &'a BackendAddress,
+    /// Keyed hash of its Call-ID, if it has one.
+    pub call_key: Option<u64>,
+    /// Keyed hash of its destination address and port.
+    pub destination: u64,
+}
+
+/// Where a backend's packet leaves from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// The service.
+    pub service: u16,
+    /// Its listener (RFC 3581 section 4: the address and port that the request arrived at).
+    pub listener: u8,
+    /// How it leaves us.
+    pub verdict: Verdict,
+    /// As in [`super::steer::Steering`].
+    pub tend: bool,
+}
+
+/// Finds the dialog of a backend's packet in the services it serves; its own new requests are pinned to it, so that
+/// their answers and the rest of their dialogs find it.
+#[inline(always)]
+pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect: &I) -> Leaving {
+    let first = packet.from.services[0];
+    let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply, tend: false };
+    let Some(call_key) = packet.call_key else { return plain };
+    let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, packet, call_key)));
+    let headers = if track::needs_headers(inspect.kind(), &entry.dialog, Sender::Backend) {
+        inspect.dialog_headers()
+    } else {
+        DialogHeaders::default()
+    };
+    let now = tables.now();
+    if let Some(found) = entry.found() {
+        let state = found.dialog.state;
+        // Two backends may share a Call-ID, one calling the other through us: only the pinned one changes the dialog.
+        let tend = state.backend == packet.from.backend
+            && track::update(tables, &found, inspect, headers, Sender::Backend, None, now);
+        let service = found.dialog.service as u16;
+        return Leaving { service, listener: state.listener, verdict: Verdict::Reply, tend };
+    }
+    let opens = match inspect.kind() {
+        Kind::Request(method) if headers.to_tag == 0 => track::opening_phase(method),
+        _ => None,
+    };
+    let Some(phase) = opens else { return plain };
+    let opening = Opening {
+        call_key,
+        service: first,
+        backend: packet.from.backend,
+        phase: phase as u8,
+        listener: 0,
+        peer: peer_of(packet.destination),
+        evidence: headers.branch,
+        now,
+    };
+    let verdict = match tables.remember(&opening) {
+        Remembered::New => Verdict::ReplyNew,
+        Remembered::Already(_) => Verdict::Reply,
+        Remembered::Not => Verdict::ReplyUnpinned,
+    };
+    Leaving { service: first, listener: 0, verdict, tend: true }
+}
+
+/// The service in which a backend's packet has its dialog: the first one if it has none in any. Along a chain of our
+/// services a call has a dialog in each of them: the one pinned to this backend counts more than another backend's, and
+/// the one with the packet's destination on its other side tells two of the same backend apart.
+#[inline(always)]
+fn service_of<T: Tables>(tables: &T, packet: &Outbound<'_>, call_key: u64) -> u16 {
+    let from = packet.from;
+    let (mut service, mut likeness) = (from.services[0], 0);
+    if from.count > 1 {
+        let mut i = 0;
+        while i < MAX_SERVICES_PER_BACKEND && i < from.count as usize {
+            if let Some(found) = pin::find(tables, &DialogKey::new(call_key, from.services[i])) {
+                let pinned = found.dialog.state.backend == from.backend;
+                let other_side = found.dialog.peer == peer_of(packet.destination);
+                let this = 1 + 2 * pinned as u32 + other_side as u32;
+                if this > likeness {
+                    (service, likeness) = (from.services[i], this);
+                }
+            }
+            i += 1;
+        }
+    }
+    service
+}

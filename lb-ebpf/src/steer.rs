@@ -1,0 +1,106 @@
+//! A packet's way through the stages.
+
+use crate::{
+    apart,
+    maps::{self, Datagram, Opening},
+    packet::Packet,
+    stage::{
+        forward::{self, Departure},
+        parse::{self, mapped},
+        route,
+    },
+    tables::KernelTables,
+};
+use aya_ebpf::bindings::xdp_action;
+use lb_common::{
+    decide::{Tables, source::source_hash},
+    map::settings::direction,
+    sip::{Kind, Method},
+    verdict::{Fate, Verdict},
+    wire::udp,
+};
+
+/// Steers a packet; the verdict says what became of it.
+#[inline(always)]
+pub fn steer(packet: Packet) -> Departure {
+    match try_steer(packet) {
+        Ok(departure) => departure,
+        Err(verdict) => Departure { verdict, action: xdp_action::XDP_ABORTED },
+    }
+}
+
+#[inline(always)]
+fn try_steer(packet: Packet) -> Result<Departure, Verdict> {
+    let headers = parse::parse(&packet)?;
+    let tables = KernelTables::open().ok_or(Verdict::PassedBroken)?;
+    route::route(&packet, &headers.datagram, tables.scratch)?;
+    if let Some(fault) = headers.fault {
+        return Err(fault);
+    }
+    tables.scratch.set_datagram(&headers.datagram);
+    let packet = if headers.trailer == 0 {
+        packet
+    } else {
+        packet.trimmed(headers.trailer).ok_or(Verdict::DroppedMalformed)?
+    };
+    apart::inspect(&packet, headers.datagram.udp_at as usize + udp::LEN);
+    let (departure, tend) = if tables.scratch.direction() == direction::TO_SERVICE {
+        to_service(&packet, &tables)
+    } else {
+        from_backend(&packet, &tables)
+    };
+    if tend {
+        tables.tend(tables.now());
+    }
+    Ok(departure)
+}
+
+#[inline(always)]
+fn to_service(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
+    let bytes = packet.length() as u64;
+    let service = tables.scratch.service();
+    maps::count_service(service.service, bytes, method_slot(tables.scratch.message().kind));
+    let Datagram { source, source_port, udp_at, .. } = tables.scratch.datagram();
+    let source = source_hash(&tables.settings.hash_key, &mapped(source), source_port);
+    let steering = apart::steer(packet, udp_at as usize + udp::LEN, source);
+    if !matches!(steering.verdict.fate(), Fate::Sent) {
+        return (Departure { verdict: steering.verdict, action: xdp_action::XDP_ABORTED }, false);
+    }
+    maps::count_to_backend(steering.backend, bytes, opening(tables.scratch.message().kind, steering.verdict));
+    let datagram = tables.scratch.datagram();
+    let departure =
+        forward::to_backend(packet, &datagram, service.forwarding, steering.backend, steering.verdict);
+    (departure, steering.tend)
+}
+
+#[inline(always)]
+fn from_backend(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
+    let Datagram { destination, destination_port, udp_at, .. } = tables.scratch.datagram();
+    let destination = source_hash(&tables.settings.hash_key, &mapped(destination), destination_port);
+    let leaving = apart::reply(packet, udp_at as usize + udp::LEN, destination);
+    maps::count_from_backend(tables.scratch.from().backend, packet.length() as u64);
+    let next_hop = tables.scratch.next_hop();
+    let datagram = tables.scratch.datagram();
+    let departure =
+        forward::from_backend(packet, &datagram, next_hop, leaving.service, leaving.listener, leaving.verdict);
+    (departure, leaving.tend)
+}
+
+/// A request's method as its slot among a service's counters; 0 for everything else.
+#[inline(always)]
+fn method_slot(kind: Kind) -> u8 {
+    match kind {
+        Kind::Request(method) => method as u8,
+        _ => 0,
+    }
+}
+
+/// What a packet to a backend is counted as.
+#[inline(always)]
+fn opening(kind: Kind, verdict: Verdict) -> Opening {
+    match (verdict, kind) {
+        (Verdict::SteeredNew | Verdict::SteeredUnpinned, Kind::Request(Method::Invite)) => Opening::Call,
+        (Verdict::SteeredNew | Verdict::SteeredUnpinned, _) => Opening::Transaction,
+        _ => Opening::Nothing,
+    }
+}

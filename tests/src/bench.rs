@@ -1,0 +1,295 @@
+//! The program in the kernel, without a network: maps filled by hand, packets by BPF_PROG_TEST_RUN.
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader, TestRunOptions, VerifierLogLevel,
+    maps::{Array, HashMap, MapData, PerCpuArray, of_maps::ArrayOfMaps, xdp::DevMapHash},
+    programs::{TestRun, Xdp},
+};
+use lb_common::{
+    hash::HashKey,
+    limits,
+    map::{
+        backend::{Backend, BackendAddress, NextHop, health, padded_name, will},
+        counters::Counter,
+        dialog::{Dialog, DialogKey, Tally},
+        expiry::{Cursors, QUEUES},
+        listener_index, name, ring_index,
+        service::{Listener, Service, ServiceKey, forwarding},
+        settings::Settings,
+    },
+    verdict::Verdict,
+};
+use std::net::{SocketAddr, SocketAddrV4};
+
+/// XDP's return codes.
+pub mod action {
+    /// XDP_DROP.
+    pub const DROP: u32 = 1;
+    /// XDP_PASS.
+    pub const PASS: u32 = 2;
+    /// XDP_TX.
+    pub const TX: u32 = 3;
+    /// XDP_REDIRECT.
+    pub const REDIRECT: u32 = 4;
+}
+
+/// Interface that BPF_PROG_TEST_RUN says packets come from.
+pub const LOOPBACK: u32 = 1;
+/// The hash key of the bench.
+pub const HASH_KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0908 };
+
+/// The loaded object.
+pub struct Bench {
+    /// aya's view of it.
+    pub ebpf: Ebpf,
+    /// Keeps the rings' inner maps alive for this process.
+    rings: Vec<Array<MapData, u32>>,
+}
+
+/// Result of one run.
+pub struct Outcome {
+    /// XDP action.
+    pub action: u32,
+    /// The frame afterwards.
+    pub frame: Vec<u8>,
+}
+
+/// Lifetimes as in production, at one second a tick.
+pub fn settings() -> Settings {
+    Settings {
+        hash_key: HASH_KEY,
+        abi: lb_common::abi::ABI,
+        tick_shift: 10,
+        unconfirmed_limit: limits::MAX_DIALOGS / 2,
+        unanswered_ticks: limits::LIFETIME_UNANSWERED_SECONDS,
+        answered_ticks: limits::LIFETIME_ANSWERED_SECONDS,
+        ended_ticks: limits::LIFETIME_ENDED_SECONDS,
+        subscribed_ticks: limits::LIFETIME_SUBSCRIBED_SECONDS,
+        burial_ticks: limits::BURIAL_SECONDS + 1,
+        next_hop_jiffies: 250,
+        ..Settings::default()
+    }
+}
+
+impl Bench {
+    /// Loads an object with a dialog table of `dialogs` entries.
+    pub fn load(object: &[u8], dialogs: u32) -> Result<Bench> {
+        let ebpf = EbpfLoader::new()
+            .verifier_log_level(if std::env::var_os("SIPSTEER_VERIFIER").is_some() {
+                VerifierLogLevel::VERBOSE | VerifierLogLevel::STATS
+            } else {
+                VerifierLogLevel::STATS
+            })
+            .map_max_entries(name::DIALOGS, dialogs)
+            .load(object)
+            .context("the object was not loaded: this needs root and a kernel with BTF")?;
+        let mut bench = Bench { ebpf, rings: Vec::new() };
+        bench.set_settings(&settings())?;
+        Ok(bench)
+    }
+
+    /// Loads a program into the kernel.
+    pub fn program(&mut self, program: &str) -> Result<&mut Xdp> {
+        let xdp: &mut Xdp =
+            self.ebpf.program_mut(program).with_context(|| format!("no program {program}"))?.try_into()?;
+        if xdp.fd().is_err() {
+            xdp.load()?;
+        }
+        Ok(xdp)
+    }
+
+    /// Runs a program once on a packet.
+    pub fn run(&mut self, program: &str, packet: &[u8]) -> Result<Outcome> {
+        let mut frame = vec![0; packet.len() + 64];
+        let mut options = TestRunOptions::default();
+        options.data_in = Some(packet);
+        options.data_out = Some(&mut frame);
+        options.repeat = 1;
+        let result = self.program(program)?.test_run(options)?;
+        let (action, length) = (result.return_value, result.data_size_out as usize);
+        frame.truncate(length);
+        Ok(Outcome { action, frame })
+    }
+
+    /// A map by name, as one of aya's typed maps.
+    fn map_mut(&mut self, map: &str) -> Result<&mut aya::maps::Map> {
+        self.ebpf.map_mut(map).with_context(|| format!("no map {map}"))
+    }
+
+    fn map(&self, map: &str) -> Result<&aya::maps::Map> {
+        self.ebpf.map(map).with_context(|| format!("no map {map}"))
+    }
+
+    /// Writes SETTINGS.
+    pub fn set_settings(&mut self, settings: &Settings) -> Result<()> {
+        Ok(Array::<_, Settings>::try_from(self.map_mut(name::SETTINGS)?)?.set(0, settings, 0)?)
+    }
+
+    /// Adds a service with one listener and one tier.
+    pub fn add_service(&mut self, id: u16, address: SocketAddrV4, forwarding: u8) -> Result<()> {
+        let key = ServiceKey::udp(SocketAddr::V4(address));
+        let service = Service { service: id, listener: 0, forwarding, tiers: 1, _pad: [0; 3] };
+        HashMap::<_, ServiceKey, Service>::try_from(self.map_mut(name::SERVICES)?)?
+            .insert(key, service, 0)?;
+        let listener =
+            Listener { address: key, forwarding, _pad: [0; 3], name: padded_name(&format!("service{id}")) };
+        Array::<_, Listener>::try_from(self.map_mut(name::LISTENERS)?)?.set(
+            listener_index(u32::from(id), 0),
+            listener,
+            0,
+        )?;
+        Ok(())
+    }
+
+    /// Adds or replaces a backend.
+    pub fn set_backend(&mut self, id: u16, backend: &Backend) -> Result<()> {
+        Ok(Array::<_, Backend>::try_from(self.map_mut(name::BACKENDS)?)?.set(u32::from(id), backend, 0)?)
+    }
+
+    /// Says which services a backend's packets may belong to.
+    pub fn set_backend_services(&mut self, id: u16, address: SocketAddrV4, services: &[u16]) -> Result<()> {
+        let mut value =
+            BackendAddress { backend: id, count: services.len() as u16, ..BackendAddress::default() };
+        value.services[..services.len()].copy_from_slice(services);
+        let key = ServiceKey::udp(SocketAddr::V4(address));
+        HashMap::<_, ServiceKey, BackendAddress>::try_from(self.map_mut(name::BACKEND_ADDRESSES)?)?
+            .insert(key, value, 0)?;
+        Ok(())
+    }
+
+    /// Makes the ring of a service's first tier: backend `choose(slot)` in every slot.
+    pub fn set_ring(&mut self, service: u16, choose: impl Fn(u32) -> u32) -> Result<()> {
+        let mut ring = Array::<MapData, u32>::create(limits::RING_SLOTS, 0)?;
+        for slot in 0..limits::RING_SLOTS {
+            ring.set(slot, choose(slot), 0)?;
+        }
+        let mut rings: ArrayOfMaps<_, Array<MapData, u32>> =
+            ArrayOfMaps::try_from(self.ebpf.map_mut(name::RINGS).context("no map RINGS")?)?;
+        rings.set(ring_index(u32::from(service), 0), &ring, 0)?;
+        self.rings.push(ring);
+        Ok(())
+    }
+
+    /// Lets packets leave by an interface.
+    pub fn add_port(&mut self, ifindex: u32) -> Result<()> {
+        Ok(DevMapHash::try_from(self.map_mut(name::PORTS)?)?.insert(ifindex, ifindex, None, 0)?)
+    }
+
+    /// Packets of a verdict.
+    pub fn verdict(&self, verdict: Verdict) -> Result<u64> {
+        let map: PerCpuArray<_, Counter> = PerCpuArray::try_from(self.map(name::VERDICTS)?)?;
+        Ok(map.get(&verdict.index(), 0)?.iter().map(|c| c.packets).sum())
+    }
+
+    /// All verdicts that were counted.
+    pub fn verdicts(&self) -> Result<Vec<(Verdict, u64)>> {
+        let mut all = Vec::new();
+        for verdict in Verdict::ALL {
+            let packets = self.verdict(*verdict)?;
+            if packets > 0 {
+                all.push((*verdict, packets));
+            }
+        }
+        Ok(all)
+    }
+
+    /// All dialogs.
+    pub fn dialogs(&self) -> Result<Vec<(DialogKey, Dialog)>> {
+        let map: HashMap<_, DialogKey, Dialog> = HashMap::try_from(self.map(name::DIALOGS)?)?;
+        Ok(map.iter().collect::<Result<_, _>>()?)
+    }
+
+    /// Number of dialogs as the program counts them.
+    pub fn tally(&self) -> Result<Tally> {
+        Ok(Array::<_, Tally>::try_from(self.map(name::DIALOG_TALLY)?)?.get(&0, 0)?)
+    }
+
+    /// Cursors of an expiry queue.
+    pub fn cursors(&self, queue: u32) -> Result<Cursors> {
+        Ok(Array::<_, Cursors>::try_from(self.map(name::EXPIRY_CURSORS)?)?.get(&queue, 0)?)
+    }
+
+    /// Moves all cursors to the tails, as if every entry had been visited.
+    pub fn forget_queues(&mut self) -> Result<()> {
+        let mut map: Array<_, Cursors> = Array::try_from(self.map_mut(name::EXPIRY_CURSORS)?)?;
+        for queue in 0..QUEUES {
+            let tail = map.get(&queue, 0)?.tail;
+            map.set(queue, Cursors { tail, dying: tail, burying: tail, ..Cursors::default() }, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Failed writes by error number.
+    pub fn write_errors(&self) -> Result<Vec<(u32, u64)>> {
+        let map: PerCpuArray<_, u64> = PerCpuArray::try_from(self.map(name::WRITE_ERRORS)?)?;
+        let mut errors = Vec::new();
+        for errno in 0..limits::MAX_ERRNO {
+            let count: u64 = map.get(&errno, 0)?.iter().sum();
+            if count > 0 {
+                errors.push((errno, count));
+            }
+        }
+        Ok(errors)
+    }
+
+    /// Instructions that the verifier walked through for a program.
+    pub fn verified_instructions(&mut self, program: &str) -> Result<u32> {
+        match self.program(program)?.info()?.verified_instruction_count() {
+            Some(count) => Ok(count),
+            None => bail!("this kernel does not tell how many instructions it verified"),
+        }
+    }
+}
+
+/// A backend that takes dialogs and whose next hop is known; packets leave by [`LOOPBACK`].
+pub fn backend(id: u16, address: SocketAddrV4) -> Backend {
+    let key = ServiceKey::udp(SocketAddr::V4(address));
+    Backend {
+        address: key.address,
+        port: key.port,
+        will: will::ENABLED,
+        health: health::UP,
+        next_hop: NextHop {
+            ifindex: LOOPBACK,
+            mtu: 1500,
+            destination_mac: backend_mac(id),
+            source_mac: crate::packet::BALANCER_MAC,
+            _pad: 0,
+        },
+        weight: 100,
+        zone: 0,
+        name: padded_name(&format!("sw{id}")),
+    }
+}
+
+/// MAC address of a backend.
+pub fn backend_mac(id: u16) -> [u8; 6] {
+    let [high, low] = id.to_be_bytes();
+    [2, 0, 0, 1, high, low]
+}
+
+/// A bench with one service and `backends` backends, ids from 0, in turn on the ring.
+///
+/// # Errors
+/// When the object cannot be loaded.
+pub fn with_backends(service: SocketAddrV4, mode: u8, backends: u16) -> Result<Bench> {
+    let mut bench = Bench::load(sipsteer::dataplane::OBJECT, 65_536)?;
+    bench.add_service(0, service, mode)?;
+    for id in 0..backends {
+        let address = backend_address(id);
+        bench.set_backend(id, &backend(id, address))?;
+        if mode == forwarding::NAT {
+            bench.set_backend_services(id, address, &[0])?;
+        }
+    }
+    bench.set_ring(0, |slot| slot % u32::from(backends))?;
+    bench.add_port(LOOPBACK)?;
+    Ok(bench)
+}
+
+/// Address of a backend of [`with_backends`].
+pub fn backend_address(id: u16) -> SocketAddrV4 {
+    let [high, low] = id.to_be_bytes();
+    SocketAddrV4::new([10, 9, high, low].into(), 5060)
+}

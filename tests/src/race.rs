@@ -1,0 +1,191 @@
+//! Packets against expiry on two CPUs, in the kernel: runs the test-only programs of `lb-ebpf/src/race.rs`.
+
+use crate::bench::{Bench, backend, backend_address, settings};
+use anyhow::{Context, Result, bail, ensure};
+use aya::{
+    Ebpf, TestRunOptions,
+    maps::{PerCpuArray, PerCpuValues},
+    programs::{TestRun, Xdp},
+    util::nr_cpus,
+};
+use lb_common::map::{
+    dialog::{DialogKey, State, Tally},
+    settings::Settings,
+};
+use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_setaffinity};
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::{Duration, Instant},
+};
+
+/// The object with the programs of the race.
+const RACE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/race.bpf.o"));
+
+/// Rounds of one BPF_PROG_TEST_RUN.
+const BATCH: u32 = 20_000;
+/// Bytes of a packet that nobody reads; the least that the kernel takes.
+const PACKET: [u8; 64] = [0; 64];
+
+/// What came of a race.
+#[derive(Debug)]
+pub struct Report {
+    /// Rounds of both CPUs together.
+    pub rounds: u64,
+    /// Dialogs that were not what their key says.
+    pub foreign: u64,
+    /// How often a pointer was held until its dialog was gone and the memory had a new owner.
+    pub handed_over: u64,
+    /// How often a change was refused because the memory had another owner by then.
+    pub refused: u64,
+    /// Dialogs that were looked at and sound.
+    pub sound: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Key, state and generation of the evidence of the last foreign dialog that either CPU saw.
+    pub witnesses: Vec<(u64, State, u64)>,
+    /// Dialogs at the end.
+    pub left: usize,
+    /// Number of dialogs as the program counts them.
+    pub tally: Tally,
+    /// Number of dialogs as the table says.
+    pub counted: Tally,
+    /// Failed writes by error number.
+    pub write_errors: Vec<(u32, u64)>,
+}
+
+/// Lifetimes and burial of `ticks` ticks of one jiffy each.
+pub fn short_lives(ticks: u32) -> Settings {
+    Settings {
+        tick_shift: 0,
+        unanswered_ticks: ticks,
+        answered_ticks: ticks,
+        ended_ticks: ticks,
+        subscribed_ticks: ticks,
+        burial_ticks: ticks,
+        ..settings()
+    }
+}
+
+/// Races `program` (one of the packets' programs) on one CPU against expiry on another, until both together have come to
+/// `rounds`, or until `enough` says so.
+///
+/// # Errors
+/// When there are no two CPUs to run on, and the kernel's own.
+pub fn race(
+    program: &str,
+    settings: &Settings,
+    rounds: u64,
+    enough: impl Fn(&Ebpf) -> bool + Sync,
+) -> Result<Report> {
+    let cpus = two_cpus()?;
+    let mut bench = Bench::load(RACE, 1024)?;
+    bench.set_settings(settings)?;
+    for id in 0..2 {
+        bench.set_backend(id, &backend(id, backend_address(id)))?;
+    }
+    bench.set_ring(0, |slot| slot & 1)?;
+    seed(&mut bench.ebpf)?;
+    bench.program(program)?;
+    bench.program("expiry")?;
+    let start = Instant::now();
+    let packets: &Xdp = bench.ebpf.program(program).context("the packets' program")?.try_into()?;
+    let expiry: &Xdp = bench.ebpf.program("expiry").context("the program expiry")?.try_into()?;
+    let (ebpf, stop) = (&bench.ebpf, AtomicBool::new(false));
+    // The CPU that ends first, by an error or by the last round, stops the other one.
+    let side = |cpu: usize, program: &Xdp, over: &dyn Fn() -> Result<bool>| -> Result<()> {
+        let run = || -> Result<()> {
+            pin_to(cpu)?;
+            while !stop.load(SeqCst) && !over()? {
+                batch(program)?;
+            }
+            Ok(())
+        };
+        let result = run();
+        stop.store(true, SeqCst);
+        result
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let other = scope.spawn(|| side(cpus[1], expiry, &|| Ok(false)));
+        let mine = scope.spawn(|| side(cpus[0], packets, &|| Ok(sum(ebpf, 0)? >= rounds || enough(ebpf))));
+        for thread in [mine, other] {
+            thread.join().expect("a CPU's thread panicked")?;
+        }
+        Ok(())
+    })?;
+    let took = start.elapsed();
+    report(&bench, took)
+}
+
+fn report(bench: &Bench, took: Duration) -> Result<Report> {
+    let dialogs = bench.dialogs()?;
+    let values = |index| -> Result<PerCpuValues<u64>> { Ok(numbers(&bench.ebpf)?.get(&index, 0)?) };
+    let keys = values(5)?;
+    let (states, evidences) = (values(6)?, values(7)?);
+    let witnesses = (0..keys.len())
+        .filter(|cpu| states[*cpu] != 0)
+        .map(|cpu| (keys[cpu], State::from_word(states[cpu]), evidences[cpu] >> 32 & 0xffff))
+        .collect();
+    let unconfirmed = dialogs.iter().filter(|(_, d)| d.state.is_unconfirmed()).count() as u64;
+    for (key, dialog) in &dialogs {
+        let repeated = DialogKey { call_key: dialog.call_key, service: dialog.service, _pad: 0 };
+        ensure!(*key == repeated, "the key {key:?} holds the value of {repeated:?}");
+    }
+    Ok(Report {
+        rounds: sum(&bench.ebpf, 0)?,
+        foreign: foreign(&bench.ebpf),
+        handed_over: sum(&bench.ebpf, 2)?,
+        refused: sum(&bench.ebpf, 3)?,
+        sound: sum(&bench.ebpf, 4)?,
+        took,
+        witnesses,
+        left: dialogs.len(),
+        tally: bench.tally()?,
+        counted: Tally { entries: dialogs.len() as u64, unconfirmed },
+        write_errors: bench.write_errors()?,
+    })
+}
+
+/// Dialogs so far that were not what their key says.
+pub fn foreign(ebpf: &Ebpf) -> u64 {
+    sum(ebpf, 1).unwrap_or(u64::MAX)
+}
+
+fn numbers(ebpf: &Ebpf) -> Result<PerCpuArray<&aya::maps::MapData, u64>> {
+    Ok(PerCpuArray::try_from(ebpf.map("REPORT").context("no map REPORT")?)?)
+}
+
+fn sum(ebpf: &Ebpf, index: u32) -> Result<u64> {
+    Ok(numbers(ebpf)?.get(&index, 0)?.iter().sum())
+}
+
+/// Each CPU's first random number; an xorshift must not start from 0.
+fn seed(ebpf: &mut Ebpf) -> Result<()> {
+    let cpus = nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
+    let seeds: Vec<u64> = (1..=cpus as u64).map(|cpu| cpu.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+    let mut random: PerCpuArray<_, u64> = ebpf.map_mut("RANDOM").context("no map RANDOM")?.try_into()?;
+    random.set(0, PerCpuValues::try_from(seeds)?, 0)?;
+    Ok(())
+}
+
+fn batch(program: &Xdp) -> Result<()> {
+    let result =
+        program.test_run(TestRunOptions { data_in: Some(&PACKET), repeat: BATCH, ..Default::default() })?;
+    const XDP_PASS: u32 = 2;
+    ensure!(result.return_value == XDP_PASS, "a round could not be run: a map is missing");
+    Ok(())
+}
+
+fn two_cpus() -> Result<[usize; 2]> {
+    let allowed = sched_getaffinity(None::<Pid>)?;
+    let mut cpus = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu));
+    match (cpus.next(), cpus.next()) {
+        (Some(first), Some(second)) => Ok([first, second]),
+        _ => bail!("the race needs two CPUs: run it on a machine, or in a cpuset, that has them"),
+    }
+}
+
+fn pin_to(cpu: usize) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(sched_setaffinity(Some(gettid()), &set)?)
+}

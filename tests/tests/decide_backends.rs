@@ -1,0 +1,291 @@
+//! Which backends a packet may go to: their states, packets without a dialog, and tables that refuse a write.
+
+use lb_common::{
+    decide::{E2BIG, EDQUOT, EEXIST, ENOSPC, Inbound},
+    map::{
+        backend::{health, will},
+        dialog::Phase,
+    },
+    sip::{Kind, Method},
+    verdict::Verdict,
+};
+use lb_tests::story::{BRANCH, CALLER, STRANGER, Story, message, request, settings};
+
+const CALL: u64 = 0x1234_5678_9abc_def0;
+
+/// Every will and health of a backend; whether its dialogs stay, whether new ones come.
+const STATES: [(u8, u8, bool, bool); 10] = [
+    (will::ENABLED, health::UP, true, true),
+    (will::DRAINING, health::UP, true, false),
+    (will::REMOVED, health::UP, true, false),
+    (will::DISABLED, health::UP, false, false),
+    (will::ABSENT, health::UP, false, false),
+    (will::ENABLED, health::DOWN, false, false),
+    (will::DRAINING, health::DOWN, false, false),
+    (will::REMOVED, health::DOWN, false, false),
+    (will::DISABLED, health::DOWN, false, false),
+    (will::ABSENT, health::DOWN, false, false),
+];
+
+#[test]
+fn a_pinned_call_leaves_its_backend_only_when_that_keeps_no_dialogs() {
+    for (will, health, stays, _) in STATES {
+        let story = Story::new();
+        let backend = story.opens(CALL);
+        story.tables.set_backend(backend, will, health);
+        for method in [Method::Invite, Method::Bye] {
+            let steering = story.arrives(request(method, CALL));
+            let pin = story.dialog(CALL).expect("still there").state.backend;
+            assert_eq!(steering.backend, pin, "will {will} health {health}: the pin tells the truth");
+            if stays {
+                assert_eq!((steering.verdict, pin), (Verdict::SteeredPinned, backend));
+            } else {
+                assert_ne!(pin, backend, "will {will} health {health}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_packet_moves_the_pin_and_the_next_ones_follow_it() {
+    let story = Story::new();
+    let backend = story.opens(CALL);
+    story.tables.set_backend(backend, will::ENABLED, health::DOWN);
+    let moved = story.arrives(request(Method::Invite, CALL));
+    assert_eq!(moved.verdict, Verdict::SteeredMoved);
+    // Also when the old backend comes back: a call moves once.
+    story.tables.set_backend(backend, will::ENABLED, health::UP);
+    let next = story.arrives(request(Method::Invite, CALL));
+    assert_eq!((next.verdict, next.backend), (Verdict::SteeredPinned, moved.backend));
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn a_new_call_goes_only_to_a_backend_that_takes_dialogs() {
+    for (will, health, _, takes) in STATES {
+        let story = Story::new();
+        story.tables.set_backend(1, will, health);
+        story.tables.set_ring(0, 0, &[1]);
+        let steering = story.arrives(request(Method::Invite, CALL));
+        let expected = if takes { Verdict::SteeredNew } else { Verdict::DroppedNoBackend };
+        assert_eq!(steering.verdict, expected, "will {will} health {health}");
+        assert_eq!(story.phase(CALL).is_some(), takes, "a dropped call leaves nothing behind");
+    }
+}
+
+#[test]
+fn a_backend_out_of_service_still_in_the_ring_is_passed_over() {
+    let story = Story::new();
+    let first = Story::new().opens(CALL);
+    story.tables.set_backend(first, will::DRAINING, health::UP);
+    let steering = story.arrives(request(Method::Invite, CALL));
+    assert_eq!(steering.verdict, Verdict::SteeredNew);
+    assert_ne!(steering.backend, first);
+}
+
+#[test]
+fn the_second_tier_takes_what_the_first_cannot() {
+    let story = Story::new();
+    for id in 0..3 {
+        story.tables.set_backend(id, will::ENABLED, health::DOWN);
+    }
+    story.tables.set_backend(9, will::ENABLED, health::UP);
+    story.tables.set_ring(0, 1, &[9]);
+    let m = request(Method::Invite, CALL);
+    let packet = |tiers| Inbound { service: 0, listener: 0, tiers, call_key: m.call_key, source: CALLER };
+    assert_eq!(story.tables.steer(&packet(1), &m).verdict, Verdict::DroppedNoBackend);
+    let steering = story.tables.steer(&packet(2), &m);
+    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredNew, 9));
+    // A service without any ring.
+    assert_eq!(story.arrives(m.to(5)).verdict, Verdict::DroppedNoBackend);
+}
+
+#[test]
+fn without_a_call_id_the_source_decides_and_always_the_same_way() {
+    let story = Story::new();
+    let mut backends = [0; 3];
+    for source in 0..300u64 {
+        let source = source.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let m = request(Method::Invite, 0).without_call_id().by(source);
+        let first = story.arrives(m);
+        assert_eq!((first.verdict, first.tend), (Verdict::SteeredSource, false));
+        backends[first.backend as usize] += 1;
+        for kind in [Kind::Request(Method::Bye), Kind::Response(200)] {
+            let next = story.arrives(message(kind, 0).without_call_id().by(source));
+            assert_eq!((next.verdict, next.backend), (Verdict::SteeredSource, first.backend));
+        }
+        for kind in [Kind::KeepAlive, Kind::Stun] {
+            let next = story.arrives(message(kind, 0).without_call_id().by(source));
+            assert_eq!((next.verdict, next.backend), (Verdict::SteeredKeepAlive, first.backend));
+        }
+    }
+    assert!(backends.iter().all(|count| *count > 50), "one source does not stand for all: {backends:?}");
+    assert_eq!(story.tables.dialogs(), [], "nothing of it is remembered");
+}
+
+#[test]
+fn what_is_not_sip_is_dropped_unless_it_has_a_call_id() {
+    let story = Story::new();
+    let garbage = message(Kind::NotSip, CALL);
+    assert_eq!(story.arrives(garbage.without_call_id()).verdict, Verdict::DroppedNotSip);
+    assert_eq!(story.arrives(garbage).verdict, Verdict::SteeredRing);
+    assert_eq!(story.tables.dialogs(), []);
+    let backend = story.opens(CALL);
+    let steering = story.arrives(garbage);
+    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, backend));
+    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+}
+
+#[test]
+fn a_full_table_steers_by_ring_and_leaves_established_calls_where_they_are() {
+    let story: Story = Story::with(settings(), 2);
+    let pinned = [story.opens(1 << 40), story.opens(2 << 40)];
+    let by_ring = Story::new().opens(CALL);
+    for attempt in 1..=3 {
+        let steering = story.arrives(request(Method::Invite, CALL));
+        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, by_ring));
+        assert!(steering.tend, "room is made for the next one");
+        assert_eq!(story.tables.write_errors(E2BIG), attempt);
+    }
+    // The rest of that call finds the same backend.
+    let bye = story.arrives(request(Method::Bye, CALL).to_tag(1));
+    assert_eq!((bye.verdict, bye.backend), (Verdict::SteeredRing, by_ring));
+    for (call, backend) in [1u64 << 40, 2 << 40].into_iter().zip(pinned) {
+        let steering = story.arrives(request(Method::Invite, call));
+        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, backend));
+    }
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn whatever_the_reason_an_unpinned_call_is_steered_and_counted_by_it() {
+    let by_ring = Story::new().opens(CALL);
+    for errno in 1..160 {
+        let story = Story::new();
+        story.tables.fail_inserts(errno);
+        let steering = story.arrives(request(Method::Invite, CALL));
+        assert_eq!(
+            (steering.verdict, steering.backend),
+            (Verdict::SteeredUnpinned, by_ring),
+            "errno {errno}"
+        );
+        assert_eq!((story.tables.write_errors(errno), story.tables.all_write_errors()), (1, 1));
+        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+        // When the reason is gone, the retransmission pins.
+        story.tables.fail_inserts(0);
+        assert_eq!(story.opens(CALL), by_ring);
+    }
+}
+
+#[test]
+fn an_invite_of_a_call_that_is_being_buried_is_steered_but_not_remembered() {
+    let story = Story::new();
+    let backend = story.opens(CALL);
+    story.arrives(request(Method::Ack, CALL));
+    story.passes(settings().ended_ticks);
+    assert_eq!(story.phase(CALL), Some(Phase::Dead));
+    let late = story.arrives(request(Method::Ack, CALL));
+    assert_eq!((late.verdict, late.backend), (Verdict::SteeredPinned, backend));
+    let steering = story.arrives(request(Method::Invite, CALL));
+    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, backend));
+    assert_eq!(story.phase(CALL), Some(Phase::Dead));
+    // After the burial its next retransmission opens it anew.
+    story.passes(settings().burial_ticks);
+    assert_eq!(story.phase(CALL), None);
+    assert_eq!(story.opens(CALL), backend);
+}
+
+#[test]
+fn the_limit_of_unconfirmed_calls_is_met_exactly() {
+    let limit = 5;
+    let story: Story =
+        Story::with(lb_common::map::settings::Settings { unconfirmed_limit: limit, ..settings() }, 256);
+    for call in 0..u64::from(limit) {
+        story.opens(call << 40);
+    }
+    let one_more = request(Method::Invite, CALL);
+    assert_eq!(story.arrives(one_more).verdict, Verdict::SteeredUnpinned);
+    assert_eq!(story.arrives(request(Method::Register, CALL)).verdict, Verdict::SteeredUnpinned);
+    assert_eq!(story.tables.write_errors(EDQUOT), 2);
+    assert_eq!(story.tables.counted().unconfirmed, u64::from(limit));
+    // One of them is answered: there is room for one.
+    story.arrives(request(Method::Ack, 0).branch(BRANCH + 1).to_tag(1));
+    assert_eq!(story.arrives(one_more).verdict, Verdict::SteeredNew);
+    assert_eq!(story.arrives(request(Method::Invite, CALL + 1)).verdict, Verdict::SteeredUnpinned);
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn every_way_out_of_the_unconfirmed_is_counted_once() {
+    let story = Story::new();
+    let unconfirmed = || story.tables.tally().expect("never below zero").unconfirmed;
+    for (call, then) in [
+        (1, request(Method::Ack, 1)),
+        (2, request(Method::Ack, 2).branch(BRANCH + 1).to_tag(1)),
+        (3, request(Method::Cancel, 3)),
+        (4, request(Method::Bye, 4)),
+    ] {
+        story.opens(call);
+        assert_eq!(unconfirmed(), 1);
+        story.arrives(then);
+        story.arrives(then);
+        assert_eq!(unconfirmed(), 0, "{then:?}");
+    }
+    story.opens(5);
+    story.arrives(request(Method::Register, 6));
+    assert_eq!(unconfirmed(), 2);
+    // Two visits a tick: six entries that became due together take three ticks.
+    story.passes(settings().unanswered_ticks + 2);
+    assert_eq!(unconfirmed(), 0, "both have died");
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn a_full_expiry_queue_steers_by_ring_and_is_counted() {
+    let story: Story<8> = Story::with(settings(), 256);
+    // Two slots are kept free for CPUs that are about to put something in.
+    for call in 0..6u64 {
+        story.opens(call << 40);
+    }
+    let by_ring = Story::new().opens(CALL);
+    let steering = story.arrives(request(Method::Invite, CALL));
+    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, by_ring));
+    assert_eq!(story.tables.write_errors(ENOSPC), 1);
+    assert_eq!(story.phase(CALL), None, "a dialog without an entry in a queue would never be forgotten");
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn a_call_that_another_cpu_pinned_meanwhile_follows_that_pin() {
+    use lb_common::decide::remember::{self, Opening, Remembered};
+    let story = Story::new();
+    let opening = |backend| Opening {
+        call_key: CALL,
+        service: 0,
+        backend,
+        phase: Phase::Unanswered as u8,
+        listener: 0,
+        peer: 7,
+        evidence: BRANCH,
+        now: 0,
+    };
+    assert_eq!(remember::remember(&&story.tables, &opening(1)), Remembered::New);
+    assert_eq!(remember::remember(&&story.tables, &opening(2)), Remembered::Already(1));
+    assert_eq!(story.tables.write_errors(EEXIST), 0, "no failure: the call is pinned");
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    for remembered in
+        [Remembered::New, Remembered::Not, Remembered::Already(0), Remembered::Already(u16::MAX)]
+    {
+        assert_eq!(Remembered::from_number(remembered.to_number()), remembered);
+    }
+}
+
+#[test]
+fn a_stranger_follows_the_pin_like_anybody() {
+    let story = Story::new();
+    let backend = story.answered(CALL, 1);
+    for kind in [Kind::Request(Method::Info), Kind::Response(200)] {
+        let steering = story.arrives(message(kind, CALL).to_tag(1).by(STRANGER));
+        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, backend));
+    }
+}

@@ -1,0 +1,241 @@
+//! What requests do to a call: each test is a story with its messages in the order they arrive.
+
+use lb_common::{map::dialog::Phase, sip::Kind, sip::Method, verdict::Verdict};
+use lb_tests::story::{BRANCH, CALLER, STRANGER, Story, message, request};
+
+const CALL: u64 = 0x1234_5678_9abc_def0;
+const TAG: u32 = 0x7a6;
+
+#[test]
+fn an_invite_pins_its_call_and_its_retransmission_follows() {
+    let story = Story::new();
+    let first = story.arrives(request(Method::Invite, CALL));
+    assert_eq!(first.verdict, Verdict::SteeredNew);
+    assert!(first.tend, "a new entry pays for the burial of old ones");
+    let before = story.dialog(CALL).expect("pinned");
+    // The ring changes meanwhile: the pin decides.
+    story.tables.set_ring(0, 0, &[(first.backend + 1) % 3]);
+    let again = story.arrives(request(Method::Invite, CALL));
+    assert_eq!((again.verdict, again.backend, again.tend), (Verdict::SteeredPinned, first.backend, false));
+    assert_eq!(story.dialog(CALL), Some(before), "a retransmission in the same tick changes nothing");
+    assert_eq!(before.evidence.hash, BRANCH);
+    assert_eq!(before.evidence.generation, before.state.generation);
+}
+
+#[test]
+fn the_ack_of_a_refused_invite_repeats_its_branch_and_ends_the_call() {
+    let story = Story::new();
+    let backend = story.opens(CALL);
+    let ack = story.arrives(request(Method::Ack, CALL).to_tag(TAG));
+    assert_eq!((ack.verdict, ack.backend, ack.tend), (Verdict::SteeredPinned, backend, true));
+    assert_eq!(story.phase(CALL), Some(Phase::Ended));
+    // Retransmissions of the ACK are no second end.
+    assert!(!story.arrives(request(Method::Ack, CALL).to_tag(TAG)).tend);
+}
+
+#[test]
+fn the_ack_of_an_accepted_invite_has_a_new_branch_and_answers_the_call() {
+    let story = Story::new();
+    let backend = story.opens(CALL);
+    let ack = story.arrives(request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
+    assert_eq!((ack.verdict, ack.backend, ack.tend), (Verdict::SteeredPinned, backend, false));
+    let dialog = story.dialog(CALL).expect("pinned");
+    assert_eq!((dialog.state.phase, dialog.evidence.hash), (Phase::Answered as u8, TAG));
+    // Its retransmission neither ends the call nor changes what was learnt.
+    story.arrives(request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
+    assert_eq!(story.dialog(CALL), Some(dialog));
+}
+
+#[test]
+fn an_invite_without_a_branch_is_never_taken_for_refused() {
+    let story = Story::new();
+    story.arrives(request(Method::Invite, CALL).branch(0));
+    story.arrives(request(Method::Ack, CALL).branch(0).to_tag(TAG));
+    assert_eq!(story.phase(CALL), Some(Phase::Answered));
+}
+
+#[test]
+fn an_invite_with_credentials_opens_the_refused_call_again() {
+    let story = Story::new();
+    let backend = story.opens(CALL);
+    story.arrives(request(Method::Ack, CALL).to_tag(TAG));
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    let again = story.arrives(request(Method::Invite, CALL).branch(BRANCH + 7));
+    assert_eq!((again.verdict, again.backend), (Verdict::SteeredPinned, backend));
+    let dialog = story.dialog(CALL).expect("pinned");
+    assert_eq!((dialog.state.phase, dialog.evidence.hash), (Phase::Unanswered as u8, BRANCH + 7));
+    // The ACK of this refusal carries the new branch.
+    story.arrives(request(Method::Ack, CALL).branch(BRANCH + 7).to_tag(TAG));
+    assert_eq!(story.phase(CALL), Some(Phase::Ended));
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn a_re_invite_leaves_the_call_answered() {
+    let story = Story::new();
+    let backend = story.answered(CALL, TAG);
+    let before = story.dialog(CALL);
+    for m in [
+        request(Method::Invite, CALL).branch(BRANCH + 2).to_tag(TAG),
+        // Its refusal: the ACK repeats the re-INVITE's branch, the call goes on (RFC 3261 section 14.1).
+        request(Method::Ack, CALL).branch(BRANCH + 2).to_tag(TAG),
+        // A CANCEL of it ends only the re-INVITE.
+        request(Method::Cancel, CALL).branch(BRANCH + 2),
+    ] {
+        let steering = story.arrives(m);
+        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, backend));
+        assert_eq!(story.dialog(CALL), before, "{m:?}");
+    }
+}
+
+#[test]
+fn a_re_invite_tells_that_a_call_was_answered_whose_ack_was_not_seen() {
+    let story = Story::new();
+    story.opens(CALL);
+    story.arrives(request(Method::Invite, CALL).branch(BRANCH + 2).to_tag(TAG));
+    assert_eq!(story.phase(CALL), Some(Phase::Answered));
+}
+
+#[test]
+fn a_cancel_from_the_caller_cancels_and_the_ack_of_the_487_ends() {
+    let story = Story::new();
+    let backend = story.opens(CALL);
+    let cancel = story.arrives(request(Method::Cancel, CALL));
+    assert_eq!((cancel.verdict, cancel.backend), (Verdict::SteeredPinned, backend));
+    assert_eq!(story.phase(CALL), Some(Phase::Cancelled));
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    assert!(story.arrives(request(Method::Ack, CALL).to_tag(TAG)).tend);
+    assert_eq!(story.phase(CALL), Some(Phase::Ended));
+}
+
+#[test]
+fn a_cancel_that_came_too_late_leaves_the_accepted_call_answered() {
+    let story = Story::new();
+    story.opens(CALL);
+    story.arrives(request(Method::Cancel, CALL));
+    // The 200 was on its way already (RFC 3261 section 9.1): its ACK has a new branch.
+    story.arrives(request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
+    let dialog = story.dialog(CALL).expect("pinned");
+    assert_eq!((dialog.state.phase, dialog.evidence.hash), (Phase::Answered as u8, TAG));
+}
+
+#[test]
+fn a_strangers_cancel_cancels_nothing() {
+    let story = Story::new();
+    let backend = story.opens(CALL);
+    let cancel = story.arrives(request(Method::Cancel, CALL).by(STRANGER));
+    assert_eq!((cancel.verdict, cancel.backend), (Verdict::SteeredPinned, backend));
+    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+}
+
+#[test]
+fn a_bye_ends_the_call_if_it_comes_from_the_caller() {
+    for tag in [0, TAG, TAG + 1] {
+        let story = Story::new();
+        let backend = story.answered(CALL, TAG);
+        let bye = story.arrives(request(Method::Bye, CALL).to_tag(tag).by(CALLER));
+        assert_eq!((bye.verdict, bye.backend, bye.tend), (Verdict::SteeredPinned, backend, true));
+        assert_eq!(story.phase(CALL), Some(Phase::Ended));
+    }
+}
+
+#[test]
+fn a_strangers_bye_ends_the_call_only_with_the_tag_from_the_ack() {
+    let story = Story::new();
+    let backend = story.answered(CALL, TAG);
+    let before = story.dialog(CALL);
+    for forged in [0, TAG + 1, BRANCH] {
+        let bye = story.arrives(request(Method::Bye, CALL).to_tag(forged).by(STRANGER));
+        // It reaches the backend, which knows what to answer, but frees nothing here.
+        assert_eq!((bye.verdict, bye.backend, bye.tend), (Verdict::SteeredPinned, backend, false));
+        assert_eq!(story.dialog(CALL), before);
+    }
+    assert!(story.arrives(request(Method::Bye, CALL).to_tag(TAG).by(STRANGER)).tend);
+    assert_eq!(story.phase(CALL), Some(Phase::Ended));
+}
+
+#[test]
+fn a_strangers_bye_without_a_tag_proves_nothing_when_no_tag_was_learnt() {
+    let story = Story::new();
+    story.opens(CALL);
+    story.arrives(request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(0));
+    assert_eq!(story.phase(CALL), Some(Phase::Answered));
+    story.arrives(request(Method::Bye, CALL).to_tag(0).by(STRANGER));
+    assert_eq!(story.phase(CALL), Some(Phase::Answered));
+}
+
+#[test]
+fn a_bye_before_the_answer_ends_the_call_from_the_caller_only() {
+    let story = Story::new();
+    story.opens(CALL);
+    story.arrives(request(Method::Bye, CALL).to_tag(BRANCH).by(STRANGER));
+    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+    assert!(story.arrives(request(Method::Bye, CALL).to_tag(TAG)).tend);
+    assert_eq!(story.phase(CALL), Some(Phase::Ended));
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn requests_inside_a_dialog_without_a_pin_go_by_the_ring_and_are_not_remembered() {
+    let story = Story::new();
+    let by_ring = story.opens(CALL);
+    let lost = Story::new();
+    for number in 1..16 {
+        let method = Method::from_number(number);
+        let steering = lost.arrives(request(method, CALL).to_tag(TAG));
+        let expected = (Verdict::SteeredRing, by_ring, false);
+        assert_eq!((steering.verdict, steering.backend, steering.tend), expected, "{method:?}");
+    }
+    let response = lost.arrives(message(Kind::Response(200), CALL).to_tag(TAG));
+    assert_eq!((response.verdict, response.backend), (Verdict::SteeredRing, by_ring));
+    assert_eq!(lost.tables.dialogs(), []);
+    assert_eq!(lost.tables.tally(), Some(lost.tables.counted()));
+}
+
+#[test]
+fn requests_that_exist_inside_a_dialog_only_open_none_even_without_a_tag() {
+    let story = Story::new();
+    for method in [Method::Ack, Method::Bye, Method::Cancel, Method::Prack, Method::Update, Method::Info] {
+        assert_eq!(story.arrives(request(method, CALL)).verdict, Verdict::SteeredRing, "{method:?}");
+    }
+    assert_eq!(story.tables.dialogs(), []);
+}
+
+#[test]
+fn other_requests_outside_a_dialog_are_remembered_as_what_they_are() {
+    for (method, phase) in [
+        (Method::Register, Phase::Transaction),
+        (Method::Options, Phase::Transaction),
+        (Method::Notify, Phase::Transaction),
+        (Method::Publish, Phase::Transaction),
+        (Method::Refer, Phase::Transaction),
+        (Method::Message, Phase::Transaction),
+        (Method::Other, Phase::Transaction),
+        (Method::Subscribe, Phase::Subscribed),
+        (Method::Invite, Phase::Unanswered),
+    ] {
+        let story = Story::new();
+        let first = story.arrives(request(method, CALL));
+        assert_eq!(first.verdict, Verdict::SteeredNew, "{method:?}");
+        assert_eq!(story.phase(CALL), Some(phase), "{method:?}");
+        // A challenge and the same request with credentials: the same backend.
+        let again = story.arrives(request(method, CALL).branch(BRANCH + 1));
+        assert_eq!((again.verdict, again.backend), (Verdict::SteeredPinned, first.backend));
+        assert_eq!(story.phase(CALL), Some(phase), "{method:?}");
+        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    }
+}
+
+#[test]
+fn the_same_call_id_at_two_services_is_two_dialogs() {
+    let story = Story::new();
+    story.tables.set_ring(1, 0, &[2]);
+    story.tables.set_ring(0, 0, &[1]);
+    assert_eq!(story.opens(CALL), 1);
+    let other = story.arrives(request(Method::Invite, CALL).to(1));
+    assert_eq!((other.verdict, other.backend), (Verdict::SteeredNew, 2));
+    // The end of one is not the end of the other.
+    story.arrives(request(Method::Ack, CALL).to(1));
+    assert_eq!(story.dialog_of(CALL, 1).map(|d| d.state.phase), Some(Phase::Ended as u8));
+    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+}

@@ -1,0 +1,376 @@
+//! Random traffic: the decision core against a simple model of it, and long runs after which nothing may be left.
+
+use lb_common::{
+    decide::Tables,
+    map::{
+        backend::{health, will},
+        dialog::{DialogKey, Phase},
+        expiry::{LONG, SHORT},
+        settings::Settings,
+    },
+    sip::{Kind, Method},
+    verdict::Verdict,
+};
+use lb_tests::story::{CALLER, Message, STRANGER, Story, message, request};
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// Short lives, so that a run sees many of them.
+fn lifetimes() -> Settings {
+    Settings {
+        unconfirmed_limit: 12,
+        unanswered_ticks: 40,
+        answered_ticks: 90,
+        ended_ticks: 10,
+        subscribed_ticks: 60,
+        burial_ticks: 3,
+        ..Settings::default()
+    }
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// A caller's request or response arrives.
+    Arrives(Message),
+    /// A message leaves a backend.
+    Leaves(u16, Message),
+    /// A backend's will changes.
+    Backend(u16, u8),
+    /// Ticks pass, with a look at the queues in each.
+    Passes(u32),
+    /// Ticks pass in silence.
+    Sleeps(u32),
+    /// The daemon asks for a dialog.
+    Expire(u64),
+}
+
+fn a_message() -> impl Strategy<Value = Message> {
+    let kind = prop_oneof![
+        8 => Just(Kind::Request(Method::Invite)),
+        6 => Just(Kind::Request(Method::Ack)),
+        3 => Just(Kind::Request(Method::Bye)),
+        2 => Just(Kind::Request(Method::Cancel)),
+        2 => (1u8..16).prop_map(|n| Kind::Request(Method::from_number(n))),
+        2 => (100u16..700).prop_map(Kind::Response),
+        1 => Just(Kind::NotSip),
+    ];
+    let sender = prop_oneof![4 => Just(CALLER), 1 => Just(STRANGER)];
+    // Few calls, branches and tags, so that they meet again.
+    (kind, 0u64..20, 0u32..3, 0u32..3, sender, 0u8..3).prop_map(
+        |(kind, call, branch, to_tag, by, listener)| {
+            message(kind, call << 33 | 5).branch(branch).to_tag(to_tag).by(by).at(listener)
+        },
+    )
+}
+
+fn an_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        20 => a_message().prop_map(Event::Arrives),
+        6 => (0u16..3, a_message()).prop_map(|(backend, m)| Event::Leaves(backend, m)),
+        1 => (0u16..3, prop_oneof![2 => Just(will::ENABLED), 1 => Just(will::DRAINING), 1 => Just(will::DISABLED)])
+            .prop_map(|(backend, will)| Event::Backend(backend, will)),
+        3 => (1u32..6).prop_map(Event::Passes),
+        1 => (1u32..60).prop_map(Event::Sleeps),
+        1 => (0u64..20).prop_map(|call| Event::Expire(call << 33 | 5)),
+    ]
+}
+
+/// A dialog as the model sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Modelled {
+    backend: u16,
+    phase: Phase,
+    listener: u8,
+    peer: u64,
+    evidence: u32,
+    seen: u32,
+}
+
+/// The model: what DESIGN says of dialogs, in the plainest words. It knows when a dialog must still be there and when it
+/// may be gone, not when exactly the queues get to it.
+#[derive(Default)]
+struct Model {
+    dialogs: HashMap<u64, Modelled>,
+    now: u32,
+}
+
+impl Model {
+    fn lifetime(phase: Phase) -> u32 {
+        let s = lifetimes();
+        match phase {
+            Phase::Unanswered => s.unanswered_ticks,
+            Phase::Answered => s.answered_ticks,
+            Phase::Subscribed => s.subscribed_ticks,
+            _ => s.ended_ticks,
+        }
+    }
+
+    /// A packet of a dialog that is alive.
+    fn packet(dialog: &mut Modelled, m: &Message, from_backend: bool, now: u32) {
+        let by_party = from_backend || m.other_side >> 32 == dialog.peer >> 32;
+        dialog.seen = now;
+        if !from_backend {
+            dialog.listener = m.listener;
+        }
+        let Kind::Request(method) = m.kind else { return };
+        let opened = matches!(dialog.phase, Phase::Unanswered | Phase::Cancelled);
+        let refused = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
+        match method {
+            Method::Invite if dialog.phase == Phase::Answered => {}
+            Method::Invite if m.headers.to_tag != 0 => dialog.phase = Phase::Answered,
+            Method::Invite => {
+                dialog.phase = Phase::Unanswered;
+                dialog.evidence = m.headers.branch;
+            }
+            Method::Ack if opened && refused => dialog.phase = Phase::Ended,
+            Method::Ack if opened => {
+                dialog.phase = Phase::Answered;
+                dialog.evidence = m.headers.to_tag;
+            }
+            Method::Cancel if dialog.phase == Phase::Unanswered && by_party => {
+                dialog.phase = Phase::Cancelled;
+            }
+            Method::Bye if opened && by_party => dialog.phase = Phase::Ended,
+            Method::Bye if dialog.phase == Phase::Answered => {
+                let knows = dialog.evidence != 0 && dialog.evidence == m.headers.to_tag;
+                if by_party || knows {
+                    dialog.phase = Phase::Ended;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Plays events on the core and on the model, which must agree after every one of them.
+fn play(events: &[Event], start: u32) -> Result<(), TestCaseError> {
+    let story: Story<64> = Story::with(lifetimes(), 16);
+    story.tables.set_now(start);
+    story.tables.set_cursors(SHORT, 64 * 0xfffe);
+    let mut model = Model { now: start, ..Model::default() };
+    let mut wills = [will::ENABLED; 3];
+    for event in events {
+        match event {
+            Event::Arrives(m) => arrives(&story, &mut model, &wills, m)?,
+            Event::Leaves(backend, m) => leaves(&story, &mut model, *backend, m)?,
+            Event::Backend(id, will) => {
+                wills[*id as usize] = *will;
+                story.tables.set_backend(*id, *will, health::UP);
+            }
+            Event::Passes(ticks) => {
+                story.passes(*ticks);
+                model.now = model.now.wrapping_add(*ticks);
+            }
+            Event::Sleeps(ticks) => {
+                story.sleeps(*ticks);
+                model.now = model.now.wrapping_add(*ticks);
+            }
+            Event::Expire(call) => {
+                story.tables.expire(&DialogKey::new(*call, 0));
+            }
+        }
+        agree(&story, &mut model)?;
+    }
+    // Whatever happened: after the longest life and enough looks nothing is left.
+    story.sleeps(lifetimes().answered_ticks);
+    story.passes(200);
+    prop_assert_eq!(story.tables.dialogs(), []);
+    prop_assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    for queue in [SHORT, LONG] {
+        let c = (&story.tables).cursors(queue).expect("queue");
+        prop_assert!(c.tail == c.dying && c.dying == c.burying, "queue {} is not empty: {:?}", queue, c);
+    }
+    Ok(())
+}
+
+/// Alive in the core, as the core must see it before the packet.
+fn alive(story: &Story<64>, call: u64) -> bool {
+    story.dialog(call).is_some_and(|d| d.state.is_live())
+}
+
+fn keeps(will: u8) -> bool {
+    will == will::ENABLED || will == will::DRAINING
+}
+
+fn arrives(story: &Story<64>, model: &mut Model, wills: &[u8; 3], m: &Message) -> Result<(), TestCaseError> {
+    let call = m.call_key.expect("every event has a call");
+    let (before, was_alive) = (story.dialog(call), alive(story, call));
+    let steering = story.arrives(*m);
+    let now = model.now;
+    let dropped = steering.verdict == Verdict::DroppedNoBackend;
+    prop_assert!(!dropped || !wills.contains(&will::ENABLED) || wills.iter().any(|w| *w != will::ENABLED));
+    if was_alive {
+        let dialog = model.dialogs.get_mut(&call).expect("the model knows what is alive");
+        if keeps(wills[dialog.backend as usize]) {
+            prop_assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, dialog.backend));
+            Model::packet(dialog, m, false, now);
+        } else if !dropped {
+            prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
+            prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+            dialog.backend = steering.backend;
+            dialog.seen = now;
+        }
+        return Ok(());
+    }
+    let opening = match m.kind {
+        Kind::Request(Method::Invite) => Some(Phase::Unanswered),
+        Kind::Request(Method::Subscribe) => Some(Phase::Subscribed),
+        Kind::Request(
+            Method::Ack | Method::Bye | Method::Cancel | Method::Prack | Method::Update | Method::Info,
+        ) => None,
+        Kind::Request(_) => Some(Phase::Transaction),
+        _ => None,
+    };
+    match (steering.verdict, opening) {
+        (Verdict::SteeredNew, Some(phase)) => {
+            prop_assert!(before.is_none() && m.headers.to_tag == 0);
+            prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+            let opened = Modelled {
+                backend: steering.backend,
+                phase,
+                listener: m.listener,
+                peer: m.other_side,
+                evidence: m.headers.branch,
+                seen: now,
+            };
+            model.dialogs.insert(call, opened);
+        }
+        (Verdict::SteeredUnpinned, Some(_)) => {
+            let full = story.tables.all_write_errors() > 0;
+            prop_assert!(before.is_some() || full, "unpinned without a reason");
+        }
+        (Verdict::SteeredRing, _) => prop_assert!(opening.is_none() || m.headers.to_tag != 0),
+        (Verdict::SteeredPinned, _) => prop_assert!(before.is_some(), "no dialog to follow"),
+        (Verdict::SteeredUnpinned, None) => {
+            let dead = before.expect("only a dead dialog gives this to a packet that opens nothing");
+            prop_assert!(!keeps(wills[dead.state.backend as usize]));
+        }
+        (Verdict::DroppedNoBackend, _) => {}
+        other => prop_assert!(false, "unexpected: {:?} for {:?}", other, m),
+    }
+    Ok(())
+}
+
+fn leaves(story: &Story<64>, model: &mut Model, backend: u16, m: &Message) -> Result<(), TestCaseError> {
+    let call = m.call_key.expect("every event has a call");
+    let (before, was_alive) = (story.dialog(call), alive(story, call));
+    let leaving = story.leaves(backend, &[0], *m);
+    prop_assert_eq!(leaving.service, 0);
+    if was_alive {
+        let dialog = model.dialogs.get_mut(&call).expect("the model knows what is alive");
+        prop_assert_eq!((leaving.verdict, leaving.listener), (Verdict::Reply, dialog.listener));
+        if dialog.backend == backend {
+            Model::packet(dialog, m, true, model.now);
+        }
+    } else if leaving.verdict == Verdict::ReplyNew {
+        prop_assert!(before.is_none() && m.headers.to_tag == 0);
+        let phase = story.phase(call).expect("just opened");
+        let opened = Modelled {
+            backend,
+            phase,
+            listener: 0,
+            peer: m.other_side,
+            evidence: m.headers.branch,
+            seen: model.now,
+        };
+        model.dialogs.insert(call, opened);
+    }
+    Ok(())
+}
+
+/// The core's table and the model tell the same story.
+fn agree(story: &Story<64>, model: &mut Model) -> Result<(), TestCaseError> {
+    let tally = story.tables.tally();
+    prop_assert_eq!(tally, Some(story.tables.counted()), "the tally is what the table says");
+    prop_assert!(story.tables.counted().entries <= 16);
+    let now = model.now;
+    let mut gone = Vec::new();
+    for (call, modelled) in &model.dialogs {
+        let age = now.wrapping_sub(modelled.seen);
+        match story.dialog(*call).filter(|d| d.state.is_live()) {
+            Some(d) => {
+                let core = Modelled {
+                    backend: d.state.backend,
+                    phase: Phase::from_number(d.state.phase).expect("a phase"),
+                    listener: d.state.listener,
+                    peer: u64::from(d.peer) << 32 | modelled.peer & 0xffff_ffff,
+                    evidence: d.evidence.hash,
+                    seen: now.wrapping_sub(d.state.age(now)),
+                };
+                prop_assert_eq!(&core, modelled);
+                prop_assert_eq!(d.evidence.generation, d.state.generation);
+            }
+            None => {
+                prop_assert!(age >= Model::lifetime(modelled.phase), "{:?} died at age {}", modelled, age);
+                gone.push(*call);
+            }
+        }
+    }
+    for call in gone {
+        model.dialogs.remove(&call);
+    }
+    let living = story.tables.dialogs().iter().filter(|(_, d)| d.state.is_live()).count();
+    prop_assert_eq!(living, model.dialogs.len(), "a dialog that nobody opened");
+    Ok(())
+}
+
+proptest! {
+    // 800 runs of up to 800 events: some 300,000 steps.
+    #![proptest_config(ProptestConfig { cases: 800, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_core_does_what_the_model_says(
+        events in prop::collection::vec(an_event(), 1..800),
+        start in prop_oneof![Just(0), Just(0xff00), Just(u32::MAX - 300), any::<u32>()],
+    ) {
+        play(&events, start)?;
+    }
+}
+
+/// The queues' longest wait and the table's size stay bounded, however long it goes on.
+#[test]
+fn a_long_run_leaves_nothing_behind() {
+    const CAPACITY: usize = 4096;
+    let lives = Settings { unconfirmed_limit: CAPACITY as u32, ..lifetimes() };
+    let story: Story<8192> = Story::with(lives, CAPACITY);
+    let mut x = 0x9e37_79b9_7f4a_7c15u64;
+    let mut most_queued = 0;
+    let mut running: Vec<u64> = Vec::new();
+    for call in 0..200_000u64 {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        let key = x | 1;
+        assert_eq!(story.arrives(request(Method::Invite, key)).verdict, Verdict::SteeredNew, "call {call}");
+        // A third is refused, a third answered and ended later, a third abandoned.
+        match x >> 60 & 3 {
+            0 => drop(story.arrives(request(Method::Ack, key).to_tag(1))),
+            1 => {
+                story.arrives(request(Method::Ack, key).branch(7).to_tag(1));
+                running.push(key);
+            }
+            _ => {}
+        }
+        if running.len() > 50 {
+            let over = running.swap_remove((x >> 20) as usize % 50);
+            story.arrives(request(Method::Bye, over).to_tag(1));
+        }
+        if call % 8 == 0 {
+            story.sleeps(1);
+        }
+        let queued: u64 = [SHORT, LONG]
+            .map(|q| (&story.tables).cursors(q).map(|c| c.tail - c.burying).expect("queue"))
+            .iter()
+            .sum();
+        most_queued = most_queued.max(queued);
+        assert!(story.tables.tally().is_some(), "never below zero");
+    }
+    assert!(most_queued < 2000, "{most_queued} entries queued");
+    assert_eq!(story.tables.all_write_errors(), 0);
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    story.sleeps(lifetimes().answered_ticks);
+    story.passes(1500);
+    assert_eq!(story.tables.dialogs(), []);
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}

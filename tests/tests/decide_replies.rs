@@ -1,0 +1,176 @@
+//! Packets from backends: where they leave from, and the dialogs that backends open themselves.
+
+use lb_common::{
+    decide::E2BIG,
+    map::dialog::Phase,
+    sip::{Kind, Method},
+    verdict::Verdict,
+};
+use lb_tests::story::{BRANCH, CALLER, STRANGER, Story, message, request, settings};
+
+const CALL: u64 = 0x1234_5678_9abc_def0;
+const TAG: u32 = 0x7a6;
+
+#[test]
+fn an_answer_leaves_from_the_listener_of_the_last_request() {
+    let story = Story::new();
+    let backend = story.arrives(request(Method::Invite, CALL).at(3)).backend;
+    let leave = || story.leaves(backend, &[0], message(Kind::Response(180), CALL));
+    assert_eq!((leave().service, leave().listener, leave().verdict), (0, 3, Verdict::Reply));
+    story.arrives(request(Method::Cancel, CALL).at(5));
+    assert_eq!(leave().listener, 5);
+    // A packet of the backend itself does not change that.
+    story.leaves(backend, &[0], request(Method::Info, CALL).to_tag(1).at(1));
+    assert_eq!(leave().listener, 5);
+}
+
+#[test]
+fn an_answer_without_a_dialog_leaves_from_the_backends_first_service() {
+    let story = Story::new();
+    for m in [
+        message(Kind::Response(200), CALL),
+        message(Kind::Response(200), CALL).without_call_id(),
+        request(Method::Bye, CALL).to_tag(TAG),
+        request(Method::Invite, CALL).to_tag(TAG),
+        request(Method::Ack, CALL),
+        request(Method::Invite, CALL).without_call_id(),
+        message(Kind::NotSip, CALL),
+        message(Kind::KeepAlive, CALL).without_call_id(),
+    ] {
+        let leaving = story.leaves(1, &[4, 0], m);
+        let expected = (4, 0, Verdict::Reply, false);
+        assert_eq!((leaving.service, leaving.listener, leaving.verdict, leaving.tend), expected, "{m:?}");
+    }
+    assert_eq!(story.tables.dialogs(), []);
+}
+
+#[test]
+fn a_bye_from_the_backend_ends_the_call_with_or_without_tags() {
+    for tag in [0, TAG, TAG + 1] {
+        let story = Story::new();
+        let backend = story.answered(CALL, TAG);
+        let bye = story.leaves(backend, &[0], request(Method::Bye, CALL).to_tag(tag));
+        assert_eq!((bye.verdict, bye.tend), (Verdict::Reply, true));
+        assert_eq!(story.phase(CALL), Some(Phase::Ended));
+    }
+}
+
+#[test]
+fn another_backends_bye_ends_nothing() {
+    let story = Story::new();
+    let backend = story.answered(CALL, TAG);
+    let before = story.dialog(CALL);
+    let bye = story.leaves((backend + 1) % 3, &[0], request(Method::Bye, CALL).to_tag(TAG));
+    assert_eq!((bye.verdict, bye.tend), (Verdict::Reply, false));
+    assert_eq!(story.dialog(CALL), before);
+}
+
+#[test]
+fn a_call_of_a_backend_is_pinned_to_it_and_its_answer_finds_it() {
+    for backend in 0..3 {
+        let story = Story::new();
+        let invite = story.leaves(backend, &[0], request(Method::Invite, CALL));
+        assert_eq!((invite.verdict, invite.service, invite.tend), (Verdict::ReplyNew, 0, true));
+        assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+        // Its retransmission.
+        let again = story.leaves(backend, &[0], request(Method::Invite, CALL));
+        assert_eq!((again.verdict, again.tend), (Verdict::Reply, false));
+        for status in [100, 180, 200] {
+            let answer = story.arrives(message(Kind::Response(status), CALL).to_tag(TAG));
+            assert_eq!((answer.verdict, answer.backend), (Verdict::SteeredPinned, backend));
+        }
+        // The backend's ACK answers the call and tells the far side's tag.
+        story.leaves(backend, &[0], request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
+        let dialog = story.dialog(CALL).expect("pinned");
+        assert_eq!((dialog.state.phase, dialog.evidence.hash), (Phase::Answered as u8, TAG));
+    }
+}
+
+#[test]
+fn the_far_side_of_a_backends_call_may_end_it_and_a_stranger_may_not() {
+    let story = Story::new();
+    story.leaves(2, &[0], request(Method::Invite, CALL));
+    story.leaves(2, &[0], request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
+    let forged = story.arrives(request(Method::Bye, CALL).to_tag(TAG + 1).by(STRANGER));
+    assert_eq!((forged.verdict, forged.backend, forged.tend), (Verdict::SteeredPinned, 2, false));
+    assert_eq!(story.phase(CALL), Some(Phase::Answered));
+    // The far side's BYE carries the backend's tag, which nobody learnt; its address is enough.
+    let bye = story.arrives(request(Method::Bye, CALL).to_tag(TAG + 2).by(CALLER));
+    assert_eq!((bye.verdict, bye.backend, bye.tend), (Verdict::SteeredPinned, 2, true));
+    assert_eq!(story.phase(CALL), Some(Phase::Ended));
+}
+
+#[test]
+fn a_refused_call_of_a_backend_ends_with_its_ack() {
+    let story = Story::new();
+    story.leaves(1, &[0], request(Method::Invite, CALL));
+    assert!(story.leaves(1, &[0], request(Method::Ack, CALL).to_tag(TAG)).tend);
+    assert_eq!(story.phase(CALL), Some(Phase::Ended));
+}
+
+#[test]
+fn a_backends_call_that_cannot_be_pinned_leaves_all_the_same() {
+    let story: Story = Story::with(settings(), 1);
+    story.opens(1);
+    let invite = story.leaves(1, &[0], request(Method::Invite, CALL));
+    assert_eq!((invite.verdict, invite.service, invite.tend), (Verdict::ReplyUnpinned, 0, true));
+    assert_eq!(story.tables.write_errors(E2BIG), 1);
+}
+
+#[test]
+fn the_dialog_tells_which_service_of_a_backend_an_answer_belongs_to() {
+    let story = Story::new();
+    story.tables.set_ring(1, 0, &[2]);
+    story.arrives(request(Method::Invite, CALL).to(1).at(6));
+    let leaving = story.leaves(2, &[0, 3, 1], message(Kind::Response(200), CALL));
+    assert_eq!((leaving.service, leaving.listener), (1, 6));
+    // Not found in any: the first.
+    let leaving = story.leaves(2, &[0, 3, 1], message(Kind::Response(200), CALL + 1));
+    assert_eq!(leaving.service, 0);
+}
+
+/// A call comes in by service 0 to backend 1, which sends it on through service 1 to backend 2 with the same Call-ID.
+fn chained() -> Story {
+    let story = Story::new();
+    story.tables.set_ring(0, 0, &[1]);
+    story.tables.set_ring(1, 0, &[2]);
+    story.arrives(request(Method::Invite, CALL).at(1));
+    story.arrives(request(Method::Invite, CALL).to(1).by(PROXY).at(2));
+    story
+}
+/// Source hash of backend 1 of [`chained`].
+const PROXY: u64 = 0xb0b0_0000_0000_0001;
+
+#[test]
+fn two_backends_of_a_chain_answer_each_from_their_own_service() {
+    let story = chained();
+    let from_2 = story.leaves(2, &[0, 1], message(Kind::Response(200), CALL).by(PROXY));
+    assert_eq!((from_2.service, from_2.listener), (1, 2), "backend 2 has the dialog of service 1");
+    let from_1 = story.leaves(1, &[0, 1], message(Kind::Response(200), CALL));
+    assert_eq!((from_1.service, from_1.listener), (0, 1));
+    let from_1 = story.leaves(1, &[1, 0], message(Kind::Response(200), CALL));
+    assert_eq!(
+        (from_1.service, from_1.listener),
+        (0, 1),
+        "the order of a backend's services does not matter"
+    );
+    // The BYE of backend 2 ends its own dialog alone.
+    story.leaves(2, &[0, 1], request(Method::Bye, CALL).to_tag(TAG).by(PROXY));
+    assert_eq!(story.dialog_of(CALL, 1).map(|d| d.state.phase), Some(Phase::Ended as u8));
+    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+}
+
+#[test]
+fn a_backend_with_both_dialogs_of_a_chain_answers_each_side_from_its_service() {
+    let story = Story::new();
+    story.tables.set_ring(0, 0, &[1]);
+    story.tables.set_ring(1, 0, &[1]);
+    story.arrives(request(Method::Invite, CALL).at(1));
+    story.arrives(request(Method::Invite, CALL).to(1).by(PROXY).at(2));
+    for services in [[0, 1], [1, 0]] {
+        let to_proxy = story.leaves(1, &services, message(Kind::Response(200), CALL).by(PROXY));
+        assert_eq!((to_proxy.service, to_proxy.listener), (1, 2));
+        let to_caller = story.leaves(1, &services, message(Kind::Response(200), CALL).by(CALLER));
+        assert_eq!((to_caller.service, to_caller.listener), (0, 1));
+    }
+}
