@@ -57,9 +57,11 @@ fn a_message() -> impl Strategy<Value = Message> {
     ];
     let sender = prop_oneof![4 => Just(CALLER), 1 => Just(STRANGER)];
     // Few calls, branches and tags, so that they meet again.
-    (kind, 0u64..20, 0u32..3, 0u32..3, sender, 0u8..3).prop_map(|(kind, call, branch, to_tag, by, listener)| {
-        message(kind, call << 33 | 5).branch(branch).to_tag(to_tag).by(by).at(listener)
-    })
+    (kind, 0u64..20, 0u32..3, 0u32..3, sender, 0u8..3).prop_map(
+        |(kind, call, branch, to_tag, by, listener)| {
+            message(kind, call << 33 | 5).branch(branch).to_tag(to_tag).by(by).at(listener)
+        },
+    )
 }
 
 fn an_event() -> impl Strategy<Value = Event> {
@@ -191,12 +193,7 @@ fn keeps(will: u8) -> bool {
     will == will::ENABLED || will == will::DRAINING
 }
 
-fn arrives(
-    story: &Story<64>,
-    model: &mut Model,
-    wills: &[u8; 3],
-    m: &Message,
-) -> Result<(), TestCaseError> {
+fn arrives(story: &Story<64>, model: &mut Model, wills: &[u8; 3], m: &Message) -> Result<(), TestCaseError> {
     let call = m.call_key.expect("every event has a call");
     let (before, was_alive) = (story.dialog(call), alive(story, call));
     let steering = story.arrives(*m);

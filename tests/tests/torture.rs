@@ -67,10 +67,10 @@ fn natively(messages: &[Message], all: bool) -> Result<()> {
             (true, None) => {}
             (false, Some(_)) => diverged += 1,
             (true, Some(_)) => {
-                wrong.push(format!("{}: does not diverge any more: remove its row", message.file))
+                wrong.push(format!("{}: does not diverge any more: remove its row", message.file));
             }
             (false, None) => {
-                wrong.push(format!("{}: {scan:?}, expected {:?}", message.file, expected(message)))
+                wrong.push(format!("{}: {scan:?}, expected {:?}", message.file, expected(message)));
             }
         }
     }

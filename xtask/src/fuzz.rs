@@ -22,7 +22,8 @@ pub(crate) struct Arguments {
     keep: bool,
 }
 
-/// The target that is built here even where it is cargo's default, so that build scripts are not instrumented.
+/// What libFuzzer needs of the compiled code. Only the target's: a `--target`, even this machine's own, keeps the flags from
+/// build scripts.
 const INSTRUMENTATION: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
@@ -36,7 +37,8 @@ const INSTRUMENTATION: [&str; 6] = [
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let program = build()?;
     let committed = root().join("tests/fuzz/corpus");
-    if !fuzzer(&program).arg("-runs=0").arg(&committed).status()?.success() {
+    let messages = root().join("tests/corpus/derived");
+    if !fuzzer(&program).arg("-runs=0").args([&committed, &messages]).status()?.success() {
         explain();
         return Ok(false);
     }
@@ -50,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let status = fuzzer(&program)
         .arg(format!("-max_total_time={}", arguments.seconds))
         .arg(format!("-max_len={}", arguments.longest))
-        .args([first, &committed])
+        .args([first, &committed, &messages])
         .status()?;
     if !status.success() {
         explain();

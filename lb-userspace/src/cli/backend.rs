@@ -22,7 +22,8 @@ pub(super) enum Command {
 /// List backends with what is wanted of them, how they are, and what they carry.
 ///
 /// WILL is what you configured, HEALTH what was observed. DIALOGS are pinned to it now: calls, and for half a minute what
-/// is over. CALLS counts calls opened since the backend came into the maps. NEXT-HOP is where its packets go: the MAC address and the interface.
+/// is over. CALLS counts calls opened since the backend came into the maps. NEXT-HOP is where its packets go: the MAC
+/// address and the interface.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

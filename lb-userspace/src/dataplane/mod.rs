@@ -2,7 +2,10 @@
 //!
 //! * [`pins`]: names below the pin directory. * [`adopt`]: may what is pinned be used? * [`load`]: object to kernel.
 //! * [`attach`]: links to interfaces. * [`maps`], [`rings`]: typed handles, from pins alone.
-//! * [`netlink`], [`neighbours`]: next hops. * [`clock`], [`tend`]: the helper programs. [`ask`]: what would the kernel decide? * [`host`]: is this host fit?
+//! * [`netlink`], [`neighbours`]: next hops.
+//! * [`clock`], [`tend`]: the helper programs.
+//! * [`ask`]: what would the kernel decide?
+//! * [`host`]: is this host fit?
 //!
 //! `unsafe` lives in `sys.rs` alone.
 

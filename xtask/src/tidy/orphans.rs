@@ -12,7 +12,10 @@ pub(super) fn check(files: &[Source]) -> Vec<Complaint> {
         files.iter().filter(|f| f.is_rust()).map(|f| (f.path.as_str(), f.text.as_str())).collect();
     let manifests: Vec<&Source> = files.iter().filter(|f| f.path.ends_with("Cargo.toml")).collect();
     let orphans = files.iter().filter(|f| {
-        f.is_rust() && !is_root(&f.path) && !is_target(&f.path, &manifests) && !is_named(&f.path, &texts)
+        f.is_rust()
+            && !is_root(&f.path)
+            && !is_target(&f.path, &manifests)
+            && !is_named(&f.path, &texts, &manifests)
     });
     orphans.map(|f| f.complaint(1, "no `mod` names this file: name it, or remove it")).collect()
 }
@@ -35,7 +38,7 @@ fn is_target(path: &str, manifests: &[&Source]) -> bool {
     })
 }
 
-fn is_named(path: &str, texts: &HashMap<&str, &str>) -> bool {
+fn is_named(path: &str, texts: &HashMap<&str, &str>, manifests: &[&Source]) -> bool {
     let (mut folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut module = name.trim_end_matches(".rs");
     if module == "mod" {
@@ -53,9 +56,11 @@ fn is_named(path: &str, texts: &HashMap<&str, &str>) -> bool {
         text.lines()
             .any(|line| line.trim_start().starts_with("#[path") && line.contains(&format!("{module}.rs\"")))
     });
-    let by_root = texts
-        .iter()
-        .any(|(root, text)| is_root(root) && root.starts_with(&format!("{folder}/")) && declares(text));
+    let by_root = texts.iter().any(|(root, text)| {
+        (is_root(root) || is_target(root, manifests))
+            && root.starts_with(&format!("{folder}/"))
+            && declares(text)
+    });
     by_parent || by_path || by_root
 }
 
