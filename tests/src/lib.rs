@@ -5,7 +5,7 @@
 //!   plain memory, and [`story`] what happens at them.
 //! * [`probes`]: parts of the program one by one, natively and in the kernel.
 //! * [`agreement`]: the scanner against the [`reference`](mod@reference) parser. [`corpus`]: collected messages. [`messages`]: generated
-//!   ones.
+//!   ones. [`case`]: named ones.
 //!
 //! A SIP network in namespaces, and who takes part in it:
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
@@ -21,6 +21,7 @@
 pub mod agreement;
 pub mod bench;
 pub mod capability;
+pub mod case;
 pub mod cleanup;
 pub mod command;
 pub mod corpus;

@@ -3,7 +3,7 @@
 //! * [`demo`]: real SIP calls through sipsteer; `scripts/demo` runs it. [`lab`]: the same network to look around in.
 //! * [`suite`]: every test there is, one step after the other; `scripts/test` runs it.
 //! * [`kernel`]: the kernel tests under other kernels. [`budget`]: what the data plane may cost, and what it does.
-//! * [`fuzz`]: the scanner against the reference parser. [`tidy`]: house rules.
+//! * [`fuzz`]: the scanner against the reference parser, guided by coverage. [`tidy`]: house rules.
 //!
 //! Deliberately absent: anything that ships.
 
@@ -40,6 +40,8 @@ enum Tool {
     Kernel(kernel::Arguments),
     /// Measures what the data plane costs and compares it with the limits
     Budget(budget::Arguments),
+    /// Replays the fuzz corpus and fuzzes the scanner against the reference parser
+    Fuzz(fuzz::Arguments),
     /// Checks the house rules
     Tidy,
 }
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Tool::Fuzz(arguments) => fuzz::run(&arguments),
         Tool::Kernel(arguments) => kernel::run(&arguments),
         Tool::Budget(arguments) => budget::run(&arguments),
+        Tool::Fuzz(arguments) => fuzz::run(&arguments),
         Tool::Tidy => tidy::run(),
     };
     match outcome {
