@@ -1,7 +1,10 @@
 //! The rare parts of the decision as global functions: the verifier walks through each of them once, whatever it knows of
 //! the packet at the call, and a call costs some 10 ns. Their arguments and results are plain numbers for that reason.
 
-#![allow(unsafe_code, reason = "a global function needs its own symbol name, and naming one counts as unsafe; no unsafe block here")]
+#![allow(
+    unsafe_code,
+    reason = "a global function needs a symbol of its own, and naming one counts as unsafe"
+)]
 
 use crate::{
     maps,
@@ -15,14 +18,14 @@ use crate::{
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     decide::{
-        DialogHeaders, Inbound, Tables, expiry,
+        Inbound, Tables, expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Outbound},
         select,
         steer::{self, Steering},
     },
     map::dialog::DialogKey,
-    sip,
+    sip::{self, DialogHeaders},
     verdict::Verdict,
 };
 
@@ -53,7 +56,8 @@ pub fn next_hop(packet: &Packet, source: u32, destination: u32, length: u16) -> 
 pub extern "C" fn sipsteer_next_hop(context: *mut xdp_md, addresses: u64, length: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     let packet = Packet::new(context);
-    match route::next_hop(&packet, addresses as u32, (addresses >> 32) as u32, length as u16, tables.settings) {
+    match route::next_hop(&packet, addresses as u32, (addresses >> 32) as u32, length as u16, tables.settings)
+    {
         Some(next_hop) => {
             tables.scratch.set_next_hop(next_hop);
             1

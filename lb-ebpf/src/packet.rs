@@ -101,7 +101,13 @@ impl Packet {
                 let mtu = unsafe { p.__bindgen_anon_1.mtu_result };
                 // SAFETY: after success the two MAC addresses are set.
                 let (dmac, smac) = unsafe { macs(&p) };
-                Route::Via(NextHop { ifindex: p.ifindex, mtu, destination_mac: dmac, source_mac: smac, _pad: 0 })
+                Route::Via(NextHop {
+                    ifindex: p.ifindex,
+                    mtu,
+                    destination_mac: dmac,
+                    source_mac: smac,
+                    _pad: 0,
+                })
             }
             FIB_NO_NEIGHBOUR | FIB_FRAGMENTATION_NEEDED => Route::Unresolved,
             _ => Route::NotForwarded,
@@ -193,7 +199,12 @@ impl Window for PacketWindow {
         }
         // SAFETY: 32 bytes from p lie before end, as just checked; BPF allows unaligned packet loads.
         unsafe {
-            Some([*(p as *const u64), *((p + 8) as *const u64), *((p + 16) as *const u64), *((p + 24) as *const u64)])
+            Some([
+                *(p as *const u64),
+                *((p + 8) as *const u64),
+                *((p + 16) as *const u64),
+                *((p + 24) as *const u64),
+            ])
         }
     }
 

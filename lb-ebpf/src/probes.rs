@@ -16,7 +16,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     hash::HashKey,
-    sip::{self, CallId, Kind},
+    sip::{self, CallId},
 };
 use packet::{Packet, PacketWindow};
 
@@ -27,8 +27,8 @@ const HEAD: usize = 42;
 #[btf_map]
 static INPUT: Array<[u64; 3], 1> = Array::new();
 
-/// Kind of the datagram; offset of the Call-ID in the low half and its length in the high half, all ones without
-/// one, one less for an empty one; call key; hash of the To tag in the low half and of the branch in the high half.
+/// Number of the kind, and above it the hash of the To tag; hash of the branch; offset of the Call-ID in the low half and its
+/// length in the high half, all ones without one, one less for an empty one; call key.
 #[btf_map]
 static REPORT: Array<[u64; 4], 1> = Array::new();
 
@@ -38,12 +38,22 @@ pub fn empty(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// Everything, in the order of the product's program.
+/// Sends everything back, untouched: the floor that the budget measures the product's program against.
+#[xdp]
+pub fn empty_tx(_context: XdpContext) -> u32 {
+    xdp_action::XDP_TX
+}
+
+/// Everything. Between the stages what is known rests in REPORT, as the product's program keeps it in a map.
 #[xdp]
 pub fn whole(context: XdpContext) -> u32 {
     let Some((window, key, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
     let (kind, from) = sip::start_line(window, zero);
-    let (place, hash) = match sip::call_id(window, from) {
+    if REPORT.set(0, [kind.to_number() as u64, from as u64, 0, 0], 0).is_err() {
+        return xdp_action::XDP_ABORTED;
+    }
+    let Some([kind, from, _, _]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
+    let (place, hash) = match sip::call_id(window, from as usize) {
         CallId::Found { at } => {
             let found = sip::call_key(window, at, &key);
             (at as u64 | (found.len as u64) << 32, found.hash)
@@ -51,7 +61,16 @@ pub fn whole(context: XdpContext) -> u32 {
         CallId::Empty => (u64::MAX - 1, 0),
         CallId::Absent => (u64::MAX, 0),
     };
-    report([number(kind), place, hash, 0])
+    if REPORT.set(0, [kind, from, place, hash], 0).is_err() {
+        return xdp_action::XDP_ABORTED;
+    }
+    let Some([kind, from, place, hash]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
+    let headers = sip::dialog_headers(window, from as usize, &key);
+    let words = [kind | (headers.to_tag as u64) << 32, headers.branch as u64, place, hash];
+    match REPORT.set(0, words, 0) {
+        Ok(()) => xdp_action::XDP_PASS,
+        Err(_) => xdp_action::XDP_ABORTED,
+    }
 }
 
 /// The start line alone.
@@ -59,7 +78,7 @@ pub fn whole(context: XdpContext) -> u32 {
 pub fn start_line(context: XdpContext) -> u32 {
     let Some((window, _, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
     let (kind, from) = sip::start_line(window, zero);
-    number(kind) as u32 + from as u32
+    kind.to_number() as u32 + from as u32
 }
 
 /// The search for the Call-ID alone.
@@ -71,6 +90,14 @@ pub fn call_id(context: XdpContext) -> u32 {
         CallId::Empty => 1,
         CallId::Absent => 0,
     }
+}
+
+/// The To tag and the branch alone.
+#[xdp]
+pub fn dialog_headers(context: XdpContext) -> u32 {
+    let Some((window, key, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
+    let headers = sip::dialog_headers(window, zero, &key);
+    headers.to_tag ^ headers.branch
 }
 
 /// The Call-ID and its key.
@@ -89,26 +116,6 @@ fn begin(context: &XdpContext) -> Option<(PacketWindow, HashKey, usize)> {
     let [k0, k1, zero] = *INPUT.get(0)?;
     let window = Packet::new(context.ctx).window(HEAD);
     Some((window, HashKey { k0, k1 }, zero as usize))
-}
-
-#[inline(always)]
-fn report(words: [u64; 4]) -> u32 {
-    match REPORT.set(0, words, 0) {
-        Ok(()) => xdp_action::XDP_PASS,
-        Err(_) => xdp_action::XDP_ABORTED,
-    }
-}
-
-/// A request is 0x1000 and its method, a response 0x2000 and its status code.
-#[inline(always)]
-fn number(kind: Kind) -> u64 {
-    match kind {
-        Kind::NotSip => 0,
-        Kind::KeepAlive => 1,
-        Kind::Stun => 2,
-        Kind::Request(method) => 0x1000 | method as u64,
-        Kind::Response(code) => 0x2000 | code as u64,
-    }
 }
 
 #[panic_handler]

@@ -9,7 +9,10 @@
 #![feature(core_intrinsics)]
 #![allow(internal_features, reason = "the BPF target has no stable atomic read-modify-write operations")]
 
-#[allow(dead_code, reason = "the race needs the rare parts of the decision only; the rest is for the product's program")]
+#[allow(
+    dead_code,
+    reason = "the race needs the rare parts of the decision only; the rest is for the product's program"
+)]
 mod apart;
 #[allow(dead_code, reason = "as `apart`")]
 mod maps;

@@ -1,5 +1,8 @@
 //! One round of the race on each CPU.
-#![allow(unsafe_code, reason = "a global function needs its own symbol name, and naming one counts as unsafe; no unsafe block here")]
+#![allow(
+    unsafe_code,
+    reason = "a global function needs a symbol of its own, and naming one counts as unsafe"
+)]
 
 use crate::{apart, maps::DialogSlot, tables::KernelTables};
 use aya_ebpf::{

@@ -81,8 +81,14 @@ fn from_backend(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
     maps::count_from_backend(tables.scratch.from().backend, packet.length() as u64);
     let next_hop = tables.scratch.next_hop();
     let datagram = tables.scratch.datagram();
-    let departure =
-        forward::from_backend(packet, &datagram, next_hop, leaving.service, leaving.listener, leaving.verdict);
+    let departure = forward::from_backend(
+        packet,
+        &datagram,
+        next_hop,
+        leaving.service,
+        leaving.listener,
+        leaving.verdict,
+    );
     (departure, leaving.tend)
 }
 

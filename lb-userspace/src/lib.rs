@@ -1,6 +1,16 @@
 //! sipsteer: the library behind the binary.
+//!
+//! * [`config`]: a file to a valid configuration. * [`core`]: pure: what the maps should hold and how to get there.
+//! * [`dataplane`]: the only door to the kernel. * [`control`]: the daemon. * [`view`]: what people look at.
+//! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do.
 
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod core;
+pub mod dataplane;
+pub mod failure;
+pub mod reference;
+pub mod view;
 
-/// The XDP program's object file.
-pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sipsteer.bpf.o"));
+pub use dataplane::OBJECT;

@@ -1,2 +1,5 @@
 //! sipsteer.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    sipsteer::cli::main(std::env::args_os())
+}

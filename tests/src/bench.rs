@@ -102,10 +102,12 @@ impl Bench {
     /// Runs a program once on a packet.
     pub fn run(&mut self, program: &str, packet: &[u8]) -> Result<Outcome> {
         let mut frame = vec![0; packet.len() + 64];
-        let mut options = TestRunOptions::default();
-        options.data_in = Some(packet);
-        options.data_out = Some(&mut frame);
-        options.repeat = 1;
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut frame),
+            repeat: 1,
+            ..TestRunOptions::default()
+        };
         let result = self.program(program)?.test_run(options)?;
         let (action, length) = (result.return_value, result.data_size_out as usize);
         frame.truncate(length);
@@ -274,7 +276,7 @@ pub fn backend_mac(id: u16) -> [u8; 6] {
 /// # Errors
 /// When the object cannot be loaded.
 pub fn with_backends(service: SocketAddrV4, mode: u8, backends: u16) -> Result<Bench> {
-    let mut bench = Bench::load(sipsteer::OBJECT, 65_536)?;
+    let mut bench = Bench::load(sipsteer::dataplane::OBJECT, 65_536)?;
     bench.add_service(0, service, mode)?;
     for id in 0..backends {
         let address = backend_address(id);

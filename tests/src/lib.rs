@@ -1,9 +1,41 @@
-//! Test support: the program in the kernel without a network ([`bench`]), packets ([`packet`]), tables in plain memory
-//! ([`memory`]), and what happens at them ([`story`]).
+//! Test support.
+//!
+//! The program in the kernel without a network:
+//! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
+//!   plain memory, and [`story`] what happens at them.
+//! * [`probes`]: parts of the program one by one, natively and in the kernel.
+//!
+//! A SIP network in namespaces, and who takes part in it:
+//! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
+//! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
+//! * [`daemon`]: the `sipsteer` under test.
+//! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
+//!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
+//! * [`capability`]: saying out loud why a test cannot run here.
+//! * [`docs`]: the documentation as tests read it.
+//!
+//! Deliberately absent: anything that decides how a packet is steered.
 
+pub mod agreement;
 pub mod bench;
+pub mod capability;
+pub mod cleanup;
+pub mod command;
+pub mod corpus;
+pub mod daemon;
+pub mod docs;
+pub mod kamailio;
 pub mod memory;
+pub mod messages;
+pub mod netns;
 pub mod packet;
+pub mod privilege;
 pub mod probes;
+pub mod process;
+pub mod program;
 pub mod race;
+pub mod sipp;
 pub mod story;
+pub mod topology;
+
+pub use sipsteer::reference;

@@ -1,88 +1,128 @@
 //! The scanner inside the kernel: loads the test-only programs of `lb-ebpf/src/probes.rs` and runs them on datagrams.
 
+use crate::agreement::{Found, Scan};
 use anyhow::{Context, Result, ensure};
 use aya::{
-    Ebpf, TestRunOptions,
-    maps::Array,
+    Ebpf, EbpfLoader, TestRunOptions, VerifierLogLevel,
+    maps::{Array, MapData},
     programs::{TestRun, Xdp},
 };
 use lb_common::{
     hash::HashKey,
     sip::{Kind, Method},
 };
+use std::time::Duration;
 
 /// The object with the test-only programs.
 pub const PROBES: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.bpf.o"));
 
 /// Bytes before the datagram in a probe's packet.
 const HEAD: usize = 42;
-/// Longest packet that BPF_PROG_TEST_RUN takes into one page, with 256 bytes of room before it and 320 of the kernel's own
-/// behind it.
+/// Longest packet that BPF_PROG_TEST_RUN takes: one page less 256 bytes before it and 320 of the kernel's own behind it.
 const MAX_PACKET: usize = 4096 - 256 - 320;
-/// Longest datagram a probe can be given.
+/// Longest datagram that a probe can be given.
 pub const MAX_DATAGRAM: usize = MAX_PACKET - HEAD;
+
+/// Names of the probes that measure one function each, and the one that runs them all.
+pub const NAMES: [&str; 5] = ["start_line", "call_id", "call_key", "dialog_headers", "whole"];
+
+/// What a probe returns when it ran to its end.
+const XDP_PASS: u32 = 2;
 
 /// The loaded probes.
 pub struct Probes {
     ebpf: Ebpf,
-    key: HashKey,
 }
 
-/// What a scan found: natively and in the kernel it must be the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scan {
-    /// What the datagram is.
-    pub kind: Kind,
-    /// The Call-ID.
-    pub call_id: Found,
-    /// Hash of the To tag.
-    pub to_tag: u32,
-    /// Hash of the topmost Via's branch.
-    pub branch: u32,
-}
-
-/// A Call-ID as a scan reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// Offset, length and key.
-    Value { at: usize, len: usize, hash: u64 },
-    /// A header without value.
-    Empty,
-    /// No header.
-    Absent,
-}
 impl Probes {
-    /// Loads them with a hash key.
+    /// Loads the named probes and gives them a hash key.
     ///
     /// # Errors
-    /// The kernel's own: no permission, or the verifier's complaint.
-    pub fn load(key: HashKey) -> Result<Probes> {
-        let mut ebpf = Ebpf::load(PROBES).context("the probes were not loaded")?;
-        for (name, program) in ebpf.programs_mut() {
-            let program: &mut Xdp = program.try_into()?;
-            program.load().with_context(|| format!("the probe {name} was not loaded"))?;
+    /// The kernel's own: a missing capability, or the verifier's complaint, of which the last lines are shown.
+    pub fn load(names: &[&str], key: HashKey) -> Result<Probes> {
+        let mut ebpf = EbpfLoader::new()
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .load(PROBES)
+            .context("the maps of the probes were not made")?;
+        for name in names {
+            program(&mut ebpf, name)?.load().with_context(|| format!("the probe {name} was not loaded"))?;
         }
-        let mut input: Array<_, [u64; 3]> = ebpf.map_mut("INPUT").context("INPUT")?.try_into()?;
+        let mut input: Array<_, [u64; 3]> = ebpf.map_mut("INPUT").context("no map INPUT")?.try_into()?;
         input.set(0, [key.k0, key.k1, 0], 0)?;
-        Ok(Probes { ebpf, key })
+        Ok(Probes { ebpf })
     }
-    /// Verified instructions
-    pub fn verified(&self) -> Result<Vec<(String, u32)>> {
-        let mut all = vec![];
-        for (name, program) in self.ebpf.programs() {
-            let program: &Xdp = program.try_into()?;
-            let i = program.info()?;
-            all.push((name.to_owned(), i.verified_instruction_count().unwrap_or(0)));
-        }
-        Ok(all)
+
+    /// Runs the scanner in the kernel.
+    ///
+    /// # Errors
+    /// If the datagram is longer than [`MAX_DATAGRAM`], or the run fails.
+    pub fn scan(&mut self, datagram: &[u8]) -> Result<Scan> {
+        self.run("whole", datagram, 1)?;
+        let report: Array<&MapData, [u64; 4]> =
+            self.ebpf.map("REPORT").context("no map REPORT")?.try_into()?;
+        let [kind, branch, place, hash] = report.get(&0, 0)?;
+        let call_id = match place {
+            u64::MAX => Found::Absent,
+            place if place == u64::MAX - 1 => Found::Empty,
+            _ => Found::Value { at: place as u32 as usize, len: (place >> 32) as usize, hash },
+        };
+        Ok(Scan { kind: kind_of(kind as u16)?, call_id, to_tag: (kind >> 32) as u32, branch: branch as u32 })
     }
-    /// time
-    pub fn time(&mut self, name: &str, datagram: &[u8], repeat: u32) -> Result<(u64, u32)> {
-        let mut data = vec![0; HEAD];
-        data.extend_from_slice(datagram);
-        let program: &mut Xdp = self.ebpf.program_mut(name).context("program")?.try_into()?;
-        let r = program.test_run(TestRunOptions { data_in: Some(&data), repeat, ..Default::default() })?;
-        let _ = self.key;
-        Ok((r.duration.as_nanos() as u64, r.return_value))
+
+    /// Runs a probe and returns the time of one run, as the kernel measured it.
+    ///
+    /// # Errors
+    /// As for [`Probes::scan`].
+    pub fn run(&mut self, name: &str, datagram: &[u8], repeat: u32) -> Result<Duration> {
+        ensure!(datagram.len() <= MAX_DATAGRAM, "{} bytes do not fit a test run", datagram.len());
+        let mut packet = vec![0; HEAD];
+        packet.extend_from_slice(datagram);
+        let options = TestRunOptions { data_in: Some(&packet), repeat, ..TestRunOptions::default() };
+        let result = program(&mut self.ebpf, name)?.test_run(options)?;
+        ensure!(name != "whole" || result.return_value == XDP_PASS, "the probe gave up");
+        Ok(result.duration)
     }
+
+    /// Instructions that the verifier went through.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn verified(&mut self, name: &str) -> Result<u32> {
+        let info = program(&mut self.ebpf, name)?.info()?;
+        info.verified_instruction_count()
+            .context("the kernel does not count verified instructions (5.16 does)")
+    }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    Ok(ebpf.program_mut(name).with_context(|| format!("no probe {name}"))?.try_into()?)
+}
+
+/// The kind of a number, see [`Kind::to_number`].
+fn kind_of(number: u16) -> Result<Kind> {
+    const METHODS: [Method; 15] = [
+        Method::Other,
+        Method::Invite,
+        Method::Ack,
+        Method::Bye,
+        Method::Cancel,
+        Method::Register,
+        Method::Options,
+        Method::Prack,
+        Method::Update,
+        Method::Subscribe,
+        Method::Notify,
+        Method::Publish,
+        Method::Info,
+        Method::Refer,
+        Method::Message,
+    ];
+    let methods = METHODS.into_iter().map(Kind::Request);
+    let others = [Kind::NotSip, Kind::KeepAlive, Kind::Stun].into_iter();
+    let responses = (0..1000).map(Kind::Response);
+    methods
+        .chain(others)
+        .chain(responses)
+        .find(|kind| kind.to_number() == number)
+        .with_context(|| format!("{number:#x} is the number of no kind"))
 }

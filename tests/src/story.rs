@@ -3,7 +3,7 @@
 use crate::memory::MemoryTables;
 use lb_common::{
     decide::{
-        DialogHeaders, Inbound, Inspect, Slot, Tables,
+        Inbound, Inspect, Slot, Tables,
         reply::{Leaving, Outbound},
         steer::Steering,
     },
@@ -13,7 +13,7 @@ use lb_common::{
         dialog::{Dialog, DialogKey, Phase},
         settings::Settings,
     },
-    sip::{Kind, Method},
+    sip::{DialogHeaders, Kind, Method},
     verdict::Verdict,
 };
 

@@ -21,6 +21,8 @@ use crate::{
     sip::Kind,
 };
 
+pub use crate::sip::DialogHeaders;
+
 /// A dialog's place in the table, found by its key. It may belong to another dialog by now: see [`pin::find`].
 pub trait Slot: Copy {
     /// Reads the whole value, the state word first.
@@ -113,15 +115,6 @@ pub trait Tables: Sized {
     fn tend(&self, now: u32) {
         expiry::tend(self, now);
     }
-}
-
-/// Headers that are read only when they decide something: a second walk through the message.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DialogHeaders {
-    /// Hash of the To tag, 0: there is none.
-    pub to_tag: u32,
-    /// Hash of the topmost Via's branch, 0: there is none.
-    pub branch: u32,
 }
 
 /// Reads more of the message when the decision needs it.

@@ -1,14 +1,14 @@
 //! A packet from a backend of a `nat` service: which of the service's addresses does it leave from?
 
 use super::{
-    DialogHeaders, Inspect, Tables, peer_of, pin,
+    Inspect, Tables, peer_of, pin,
     remember::{Opening, Remembered},
     track::{self, Sender},
 };
 use crate::{
     limits::MAX_SERVICES_PER_BACKEND,
     map::{backend::BackendAddress, dialog::DialogKey},
-    sip::Kind,
+    sip::{DialogHeaders, Kind},
     verdict::Verdict,
 };
 

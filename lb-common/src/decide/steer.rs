@@ -1,7 +1,7 @@
 //! A packet from a caller: to which backend?
 
 use super::{
-    DialogHeaders, Inbound, Inspect, Tables, peer_of, pin,
+    Inbound, Inspect, Tables, peer_of, pin,
     remember::{Opening, Remembered},
     track::{self, Sender},
 };
@@ -10,7 +10,7 @@ use crate::{
         backend::keeps_dialogs,
         dialog::{DialogKey, State},
     },
-    sip::{Kind, Method},
+    sip::{DialogHeaders, Kind, Method},
     verdict::Verdict,
 };
 

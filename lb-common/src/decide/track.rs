@@ -1,9 +1,9 @@
 //! Where a dialog stands, told from the requests that pass.
 
-use super::{DialogHeaders, Inspect, Tables, pin};
+use super::{Inspect, Tables, pin};
 use crate::{
     map::dialog::{Phase, State},
-    sip::{Kind, Method},
+    sip::{DialogHeaders, Kind, Method},
 };
 
 /// Who sent a packet of a dialog.

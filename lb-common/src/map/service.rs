@@ -9,7 +9,7 @@ pub const TCP: u8 = 6;
 
 /// Key of SERVICES and of BACKEND_ADDRESSES: an address, a port and a transport.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
     /// IPv6 address, or IPv4 mapped (`::ffff:a.b.c.d`), network order.
     pub address: [u8; 16],

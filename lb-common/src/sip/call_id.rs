@@ -2,14 +2,14 @@
 
 use super::{
     Window,
-    lines::{self, Name, Wanted},
-    swar,
+    lines::{Wanted, search},
+    swar::{self, Pattern},
     token::{Delimiters, hash_token},
-    window::unknown_zero,
+    window::skip_lws,
 };
 use crate::{
     hash::HashKey,
-    limits::{MAX_CALL_ID, MAX_LWS},
+    limits::{MAX_CALL_ID, MAX_LWS, MAX_SCAN_STEPS, SCAN_BLOCK},
 };
 
 /// What a message says about its Call-ID.
@@ -40,13 +40,17 @@ pub struct CallKey {
 /// CR; a line that starts with white space continues the one before; the empty line ends the header section; the end of
 /// the datagram ends the last line.
 ///
-/// It gives up after [`MAX_SCAN_STEPS`](crate::limits::MAX_SCAN_STEPS) steps, and a value behind more than [`MAX_LWS`] bytes of
+/// It gives up after [`MAX_SCAN_STEPS`] steps, and a value behind more than [`MAX_LWS`] bytes of
 /// white space is an empty one.
 #[inline(always)]
 pub fn call_id<W: Window>(w: W, from: usize) -> CallId {
-    let mut search = Search { value: from as u32 };
-    lines::search(w, from as u32, &mut search);
-    if search.value == from as u32 { CallId::Absent } else { value(w, search.value) }
+    match search::<W, Header>(w, from as u32) {
+        Some(behind_colon) => match skip_lws::<W, MAX_LWS>(w, behind_colon) {
+            Some(at) => CallId::Found { at: at as usize },
+            None => CallId::Empty,
+        },
+        None => CallId::Absent,
+    }
 }
 
 /// The call key of the Call-ID whose value starts at `at`: the hash of the bytes up to the next SP, HT, CR, LF or the
@@ -60,20 +64,15 @@ pub fn call_key<W: Window>(w: W, at: usize, key: &HashKey) -> CallKey {
     CallKey { hash, len }
 }
 
-/// Offset behind the colon of the first Call-ID header; no value can start where the start line does, so that means none.
-struct Search {
-    value: u32,
-}
+struct Header;
 
-impl Wanted for Search {
-    const FIRST: Name = Name::new(b"call-id", b'i');
-    const SECOND: Option<Name> = None;
-
-    #[inline(always)]
-    fn found(&mut self, _second: bool, value: u32) -> bool {
-        self.value = value;
-        false
-    }
+impl Wanted for Header {
+    const LONG: Pattern = Pattern::start(b"call-id");
+    const SHORT: Pattern = Pattern::start(b"i");
+    const STEPS: usize = MAX_SCAN_STEPS;
+    // Enough for any 31 bytes: every step but the first goes on by a byte at least.
+    const TAIL_STEPS: usize = SCAN_BLOCK;
+    const COLON: bool = true;
 }
 
 /// What ends a Call-ID.
@@ -97,26 +96,4 @@ impl Delimiters for Space {
     fn delimits(byte: u8) -> bool {
         matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
     }
-}
-
-/// Skips white space and folds (LWS, RFC 3261 section 25.1) from `from` on, behind the colon.
-#[inline(always)]
-fn value<W: Window>(w: W, from: u32) -> CallId {
-    let mut at = from;
-    let one = 1 + unknown_zero(from as u64);
-    let mut before = b' ';
-    let mut skipped = 0;
-    while skipped < MAX_LWS {
-        skipped += 1;
-        let Some(byte) = w.byte(at as usize) else { break };
-        before = match (before, byte) {
-            (b' ' | b'\n', b' ' | b'\t') => b' ',
-            (b' ', b'\r') => b'\r',
-            (b' ' | b'\r', b'\n') => b'\n',
-            (_, b'\r' | b'\n') | (b'\r' | b'\n', _) => break,
-            _ => return CallId::Found { at: at as usize },
-        };
-        at += one;
-    }
-    CallId::Empty
 }

@@ -1,13 +1,16 @@
 //! SIP, read in place: bytes to offsets, never copies.
 
 mod call_id;
+mod dialog;
 mod lines;
+mod parameter;
 mod start_line;
 mod swar;
 mod token;
 mod window;
 
 pub use call_id::{CallId, CallKey, call_id, call_key};
+pub use dialog::{DialogHeaders, dialog_headers};
 pub use start_line::start_line;
 pub use window::Bytes;
 
@@ -73,27 +76,28 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind as one number, for memory that the verifier does not see through.
+    /// The kind as a number. The program keeps it in memory between its stages, where the verifier loses sight of it: else
+    /// it would verify what follows once for each method.
     #[inline(always)]
-    pub const fn to_number(self) -> u32 {
+    pub const fn to_number(self) -> u16 {
         match self {
             Kind::NotSip => 0,
-            Kind::Request(method) => method as u32,
-            Kind::KeepAlive => 1 << 8,
-            Kind::Stun => 2 << 8,
-            Kind::Response(status) => 1 << 16 | status as u32,
+            Kind::Request(method) => method as u16,
+            Kind::KeepAlive => 0x100,
+            Kind::Stun => 0x101,
+            Kind::Response(code) => 0x1000 | code,
         }
     }
 
     /// The kind of a number that [`Kind::to_number`] gave.
     #[inline(always)]
-    pub const fn from_number(number: u32) -> Kind {
-        if number >> 16 != 0 {
-            return Kind::Response(number as u16);
+    pub const fn from_number(number: u16) -> Kind {
+        if number & 0x1000 != 0 {
+            return Kind::Response(number & 0xfff);
         }
         match number {
             0x100 => Kind::KeepAlive,
-            0x200 => Kind::Stun,
+            0x101 => Kind::Stun,
             0 => Kind::NotSip,
             _ => Kind::Request(Method::from_number(number as u8)),
         }
@@ -122,15 +126,4 @@ impl Method {
             _ => Method::Other,
         }
     }
-}
-
-/// Temporary.
-#[inline(always)]
-pub fn dialog_headers<W: Window>(
-    w: W,
-    from: usize,
-    key: &crate::hash::HashKey,
-) -> crate::decide::DialogHeaders {
-    let b = w.word(from + 100).unwrap_or(key.k0);
-    crate::decide::DialogHeaders { to_tag: 0, branch: b as u32 | 1 }
 }

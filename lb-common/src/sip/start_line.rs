@@ -3,7 +3,8 @@
 use super::{
     Kind, Method, Window,
     swar::{self, Pattern},
-    window::{padded_word_at, unknown_zero},
+    token::is_token,
+    window::{advance, padded_word_at},
 };
 use crate::limits::{MAX_LEADING, MAX_METHOD};
 
@@ -23,12 +24,11 @@ pub fn start_line<W: Window>(w: W, zero: usize) -> (Kind, usize) {
         return (Kind::Stun, zero);
     }
     let mut from = zero as u32;
-    let one = 1 + unknown_zero(zero as u64);
     let mut skipped = 0;
-    while skipped < MAX_LEADING {
+    loop {
         match w.byte(from as usize) {
             None => return (Kind::KeepAlive, from as usize),
-            Some(b'\r' | b'\n') => from += one,
+            Some(b'\r' | b'\n') if skipped < MAX_LEADING => from = advance(from, 1),
             Some(0) => return (nul_bytes(w, from), from as usize),
             Some(_) => break,
         }
@@ -41,12 +41,11 @@ pub fn start_line<W: Window>(w: W, zero: usize) -> (Kind, usize) {
 #[inline(always)]
 fn nul_bytes<W: Window>(w: W, from: u32) -> Kind {
     let mut at = from;
-    let one = 1 + unknown_zero(from as u64);
     let mut looked = 0;
     while looked < MAX_LEADING {
         match w.byte(at as usize) {
             None => return Kind::KeepAlive,
-            Some(0 | b'\r' | b'\n') => at += one,
+            Some(0 | b'\r' | b'\n') => at = advance(at, 1),
             Some(_) => return Kind::NotSip,
         }
         looked += 1;
@@ -137,25 +136,4 @@ fn is_method<W: Window>(w: W, from: u32) -> bool {
         }
     }
     true
-}
-
-/// Whether a byte may stand in a token (RFC 3261 section 25.1). A set of 128 bits, because branches cost the verifier more.
-#[inline(always)]
-const fn is_token(byte: u8) -> bool {
-    const SET: [u64; 2] = {
-        let mut set = [0; 2];
-        let mut byte = 0;
-        while byte < 128u8 {
-            let c = byte as char;
-            if c.is_ascii_alphanumeric()
-                || matches!(c, '-' | '.' | '!' | '%' | '*' | '_' | '+' | '`' | '\'' | '~')
-            {
-                set[byte as usize / 64] |= 1 << (byte % 64);
-            }
-            byte += 1;
-        }
-        set
-    };
-    let half = if byte < 64 { SET[0] } else { SET[1] };
-    byte < 128 && half >> (byte & 63) & 1 != 0
 }

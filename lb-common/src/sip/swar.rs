@@ -37,7 +37,7 @@ pub(super) const fn at_most(word: u64, byte: u8) -> u64 {
 #[inline(always)]
 const fn not_equal(word: u64, byte: u8) -> u64 {
     let difference = word ^ splat(byte);
-    ((difference & !HIGH) + !HIGH | difference) & HIGH
+    (((difference & !HIGH) + !HIGH) | difference) & HIGH
 }
 
 /// Marks the bytes that are neither SP nor HT; exact for every byte.

@@ -33,7 +33,13 @@ impl Departure {
 
 /// Sends a caller's packet to a backend.
 #[inline(always)]
-pub fn to_backend(packet: &Packet, datagram: &Datagram, mode: u8, backend: u16, verdict: Verdict) -> Departure {
+pub fn to_backend(
+    packet: &Packet,
+    datagram: &Datagram,
+    mode: u8,
+    backend: u16,
+    verdict: Verdict,
+) -> Departure {
     let Some(backend) = maps::backend(backend) else { return Departure::by(Verdict::DroppedNoBackend) };
     let next_hop = &backend.next_hop;
     if mode == forwarding::L2 {
@@ -114,7 +120,9 @@ fn send(packet: &Packet, next_hop: &NextHop, verdict: Verdict, otherwise: Verdic
         return Departure::by(otherwise);
     };
     let (frame, ip) = (packet.header(0), packet.header(ethernet::LEN));
-    let (Some(mut frame), Some(mut ip)) = (frame, ip) else { return Departure::by(Verdict::DroppedMalformed) };
+    let (Some(mut frame), Some(mut ip)) = (frame, ip) else {
+        return Departure::by(Verdict::DroppedMalformed);
+    };
     let frame: &mut Header<{ ethernet::LEN }> = &mut frame;
     let ip: &mut Header<{ ipv4::LEN }> = &mut ip;
     ipv4::decrement_ttl(ip);

@@ -6,9 +6,9 @@ use crate::{
     packet::Packet,
 };
 use lb_common::{
-    decide::{DialogHeaders, Inspect},
+    decide::Inspect,
     map::settings::Settings,
-    sip::{self, CallId, Kind},
+    sip::{self, CallId, DialogHeaders, Kind},
 };
 
 /// A message that SCRATCH tells of, for the decision.

@@ -21,7 +21,8 @@ pub fn route(packet: &Packet, datagram: &Datagram, scratch: ScratchCell) -> Resu
     if let Some(service) = maps::service(&key(datagram.destination, datagram.destination_port)) {
         scratch.set_service(direction::TO_SERVICE, service);
     } else {
-        let from = maps::backend_address(&key(datagram.source, datagram.source_port)).ok_or(Verdict::NotOurs)?;
+        let from =
+            maps::backend_address(&key(datagram.source, datagram.source_port)).ok_or(Verdict::NotOurs)?;
         // A backend may also talk to this host, and to others that the host does not forward to.
         if !apart::next_hop(packet, datagram.source, datagram.destination, datagram.ip_length) {
             return Err(Verdict::NotOurs);

@@ -1,6 +1,30 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
+//!
+//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` with `section` and `values`
+//! (each key by itself), `check` (what must hold between them), `draft` (what was understood so far). Complaints are
+//! gathered in a `report` and shown by `render`.
 
+mod check;
+mod complaint;
+mod draft;
+mod load;
+mod read;
+mod render;
+mod report;
+mod section;
+mod syntax;
+mod template;
+mod values;
+
+pub use complaint::{Code, Complaint, Complaints, Severity};
+pub use load::{Loaded, MAX_FILE, load, parse};
+pub use template::{Answers, template};
+
+use lb_common::limits;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+/// Where the configuration is looked for if nobody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/sipsteer/sipsteer.toml";
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +39,22 @@ pub struct Config {
     pub zones: Vec<Zone>,
     /// Backends, in the order of the file.
     pub backends: Vec<Backend>,
+}
+
+impl Config {
+    /// Names of all zones, each once: those declared, then those only services name, then those only backends name, in
+    /// the order of the file.
+    pub fn zone_names(&self) -> Vec<&str> {
+        let declared = self.zones.iter().map(|z| &z.name);
+        let listed = self.services.iter().flat_map(|s| &s.zones);
+        let mut names: Vec<&str> = Vec::new();
+        for name in declared.chain(listed).chain(self.backends.iter().map(|b| &b.zone)) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        names
+    }
 }
 
 /// `[node]`.
@@ -56,6 +96,29 @@ pub struct Dialogs {
     pub ended: Duration,
     /// `subscribed`: lifetime of a silent subscription.
     pub subscribed: Duration,
+    /// `shortened`: for tests; lets lifetimes be shorter than RFC 3261 allows.
+    pub shortened: bool,
+}
+
+impl Dialogs {
+    /// The four lifetimes, `ended` first.
+    pub const fn lifetimes(&self) -> [Duration; 4] {
+        [self.ended, self.unanswered, self.answered, self.subscribed]
+    }
+}
+
+impl Default for Dialogs {
+    fn default() -> Dialogs {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        Dialogs {
+            max: limits::MAX_DIALOGS,
+            unanswered: seconds(limits::LIFETIME_UNANSWERED_SECONDS),
+            answered: seconds(limits::LIFETIME_ANSWERED_SECONDS),
+            ended: seconds(limits::LIFETIME_ENDED_SECONDS),
+            subscribed: seconds(limits::LIFETIME_SUBSCRIBED_SECONDS),
+            shortened: false,
+        }
+    }
 }
 
 /// `[[service]]`.
@@ -105,3 +168,17 @@ pub struct Backend {
     /// Share of new calls relative to the others of its zone, 1 to 1,000.
     pub weight: u16,
 }
+
+impl Backend {
+    /// False if a limit of 0 says that no new calls may come.
+    pub fn has_room_for_calls(&self) -> bool {
+        self.max_cps != Some(0) && self.max_channels != Some(0)
+    }
+}
+
+#[cfg(test)]
+mod broken_tests;
+#[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
+mod mutation_tests;

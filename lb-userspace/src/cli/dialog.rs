@@ -1,0 +1,95 @@
+//! `sipsteer dialog`.
+
+use super::{
+    Context,
+    output::{Output, printable, table},
+};
+use crate::{
+    dataplane::{clock::Clock, tables::Tables},
+    failure::Failure,
+    view::{
+        dialogs::{DialogView, dialog, key_of},
+        services::services,
+    },
+};
+
+/// Look at calls.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    Show(ShowArguments),
+}
+
+/// Show where a call is pinned, or where it would go.
+///
+/// A call is known by its Call-ID, at each service apart. The table holds no Call-IDs but keyed hashes of them, so it
+/// can answer for one that you name, and cannot list them.
+///
+/// PHASE: unanswered, answered, cancelled, ended (retransmissions still follow it), transaction (a request outside a
+/// call), subscribed; `-` means that the table does not know the call, and BACKEND is where the ring would send it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sipsteer dialog show 'a84b4c76e66710@pc33.atlanta.example.com'
+  sipsteer dialog show 3848276298220188511@atlanta.example.com --service trunks --json
+
+Exit status: 0 known, 1 not in the table.")]
+pub(super) struct ShowArguments {
+    /// The value of the Call-ID header, without spaces around it.
+    #[arg(value_name = "CALL-ID")]
+    call_id: String,
+    /// Only at this service.
+    #[arg(long, value_name = "SERVICE")]
+    service: Option<String>,
+}
+
+pub(super) fn show(arguments: &ShowArguments, context: &Context) -> Result<Output, Failure> {
+    let call_id = arguments.call_id.as_str();
+    if call_id.is_empty() || call_id.contains([' ', '\t', '\r', '\n']) {
+        return Err(Failure::bad(
+            "call_id",
+            format!("{call_id:?} is no Call-ID: it ends at the first space"),
+        )
+        .remedy("give the value of the header alone, in quotes"));
+    }
+    let pins = &context.places.pins;
+    let tables = Tables::open(pins)?;
+    let key = key_of(call_id, &tables.maps.settings()?);
+    // Without the clock the age is left out.
+    let now = Clock::open(pins).and_then(|clock| clock.now()).ok();
+    let mut all = services(&tables.maps)?;
+    if let Some(name) = &arguments.service {
+        all.retain(|s| s.name == *name);
+        if all.is_empty() {
+            return Err(Failure::bad("service_not_found", format!("there is no service {name:?}"))
+                .remedy("`sipsteer service list` lists them"));
+        }
+    }
+    let views: Vec<DialogView> =
+        all.iter().map(|service| dialog(&tables, service, key, now)).collect::<Result<_, _>>()?;
+    let known = views.iter().any(|v| v.known);
+    let mut text = table(
+        ["SERVICE", "BACKEND", "PHASE", "SEEN", "LISTENER"],
+        &views.iter().map(row).collect::<Vec<_>>(),
+    );
+    if !known {
+        text.push_str(&format!(
+            "{} is not in the table; BACKEND is where the ring would send it\n",
+            printable(call_id)
+        ));
+    }
+    let mut output =
+        Output::new("known", &known, text)?.with("call_id", &call_id)?.with("dialogs", &views)?;
+    output.status = u8::from(!known);
+    Ok(output)
+}
+
+fn row(view: &DialogView) -> [String; 5] {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    [
+        view.service.clone(),
+        or_dash(&view.backend),
+        or_dash(&view.phase),
+        view.seen_seconds_ago.map_or_else(|| "-".to_owned(), |s| format!("{s:.0} s ago")),
+        or_dash(&view.listener),
+    ]
+}

@@ -1,0 +1,59 @@
+//! `sipsteer run`.
+
+use super::{Context, default_config, output::Output};
+use crate::{
+    control::{run, start::Options},
+    failure::Failure,
+};
+use std::{io::IsTerminal, path::PathBuf};
+use tracing_subscriber::EnvFilter;
+
+/// Attach and steer calls until told to stop.
+///
+/// Looks at everything first: privileges, kernel, interfaces, service addresses, an earlier data plane. When all is
+/// well it fills the maps, attaches the XDP program and follows the network. A data plane that is already at work is
+/// taken over without losing a packet.
+///
+/// Stopping it leaves the data plane steering; `sipsteer detach` takes it off.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  sipsteer run                            with /etc/sipsteer/sipsteer.toml, as systemd does
+  sipsteer run --config test.toml --ephemeral
+                                          for a try: the host is left as it was when you press Ctrl-C
+  kill -HUP PID                           the same as `sipsteer reload`")]
+pub(super) struct Arguments {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", default_value_os_t = default_config())]
+    config: PathBuf,
+    /// Detach and remove the maps at exit: for demonstrations and tests.
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+pub(super) fn run(arguments: Arguments, context: &Context) -> Result<Output, Failure> {
+    log_to_stderr();
+    // The working directory may be another one when a reload comes.
+    let config = std::path::absolute(&arguments.config).unwrap_or(arguments.config);
+    run::run(Options { config, places: context.places.clone(), ephemeral: arguments.ephemeral })?;
+    Ok(Output::default())
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("SIPSTEER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false);
+    // The journal stamps lines itself.
+    let result = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().try_init()
+    } else {
+        log.try_init()
+    };
+    if let Err(e) = result {
+        eprintln!("sipsteer: cannot log: {e}");
+    }
+}

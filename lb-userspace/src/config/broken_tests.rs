@@ -1,0 +1,311 @@
+//! Broken files: one line of a good file is replaced, and exactly the expected complaints come, each at its line.
+
+use super::{Code, Code::*, Complaints, Severity, parse};
+
+/// A good file; the tables below name its lines.
+const GOOD: [&str; 20] = [
+    "[node]",
+    "name = 'lb1'",
+    "interfaces = ['eth0']",
+    "[dialogs]",
+    "ended = '32s'",
+    "[[service]]",
+    "name = 'trunks'",
+    "listen = ['203.0.113.10:5060/udp']",
+    "forwarding = 'nat'",
+    "zones = ['uk']",
+    "[[zone]]",
+    "name = 'uk'",
+    "[[backend]]",
+    "name = 'sw1'",
+    "zone = 'uk'",
+    "address = '10.0.0.11:5060'",
+    "[[backend]]",
+    "name = 'sw2'",
+    "zone = 'uk'",
+    "address = '10.0.0.12:5060'",
+];
+
+/// Which line is replaced, what by, and which complaints come at which lines.
+type Case = (usize, &'static str, &'static [(Code, usize)]);
+
+/// Text that is not TOML.
+const SYNTAX: &[Case] = &[
+    (1, "[node", &[(Syntax, 1)]),
+    (1, "node]", &[(UnknownKey, 2), (UnknownKey, 3), (Syntax, 1)]),
+    (2, "name = lb1", &[(Syntax, 2)]),
+    (2, "name = 'lb1", &[(Syntax, 2)]),
+    (2, "name = \"lb1\\q\"", &[(Syntax, 2)]),
+    (2, "name 'lb1'", &[(Syntax, 2)]),
+    (2, "name =", &[(Syntax, 2)]),
+    (2, "= 'lb1'", &[(Syntax, 2)]),
+    (2, "name = 'lb1' # comment\nwhat is this", &[(Syntax, 3)]),
+    (3, "interfaces = ['eth0'", &[(Syntax, 3)]),
+    (3, "interfaces = ['eth0' 'eth1']", &[(Syntax, 3)]),
+    (3, "interfaces = [\n 'eth0'\n 'eth1'\n]", &[(Syntax, 5)]),
+    (5, "ended = 32s", &[(Syntax, 5)]),
+    (5, "max = 0099", &[(Syntax, 5)]),
+    (5, "max = 99999999999999999999", &[(Syntax, 5)]),
+    (16, "address = 10.0.0.11:5060", &[(Syntax, 16)]),
+    (2, "name = 'lb1'\nname = 'lb2'", &[(DuplicateKey, 3)]),
+    (4, "[node]\nzone = 'uk'\n[dialogs]", &[(DuplicateKey, 4)]),
+    (13, "", &[(DuplicateKey, 14), (UnknownKey, 15), (NoEffect, 16)]),
+    (17, "[backend]", &[(DuplicateKey, 17)]),
+    // Two mistakes of syntax, and two others between them.
+    (
+        8,
+        "listen = [203.0.113.10:5060/udp]\npolicy = 'x'\nnonsense = 1\noverflow = forward",
+        &[(Syntax, 8), (UnknownValue, 9), (UnknownKey, 10), (Syntax, 11)],
+    ),
+];
+
+/// Keys that are unknown, missing or of the wrong type.
+const KEYS: &[Case] = &[
+    (2, "name = 'lb1'\nintefaces = 1", &[(UnknownKey, 3)]),
+    (4, "[dialog]", &[(UnknownKey, 4)]),
+    (
+        6,
+        "[[services]]",
+        &[(MissingKey, 1), (UnknownKey, 6), (BackendInNoService, 15), (BackendInNoService, 19)],
+    ),
+    (7, "name = 'trunks'\nweight = 5", &[(UnknownKey, 8)]),
+    (12, "name = 'uk'\nzone = 'uk'", &[(UnknownKey, 13)]),
+    (14, "name = 'sw1'\nport = 5060", &[(UnknownKey, 15)]),
+    (14, "name.first = 'sw1'", &[(WrongType, 14)]),
+    (1, "[node]\n[node.deeper]", &[(MissingKey, 1), (MissingKey, 1), (UnknownKey, 2)]),
+    (2, "", &[(MissingKey, 1)]),
+    (3, "", &[(MissingKey, 1)]),
+    (3, "interfaces = []", &[(MissingKey, 3)]),
+    (7, "", &[(MissingKey, 6)]),
+    (8, "", &[(MissingKey, 6)]),
+    (10, "", &[(MissingKey, 6), (BackendInNoService, 15), (BackendInNoService, 19)]),
+    (12, "", &[(MissingKey, 11)]),
+    (14, "", &[(MissingKey, 13)]),
+    (15, "", &[(MissingKey, 13)]),
+    (16, "", &[(MissingKey, 13)]),
+    (1, "[[node]]", &[(WrongType, 1)]),
+    (2, "name = 5", &[(WrongType, 2)]),
+    (3, "interfaces = 'eth0'", &[(WrongType, 3)]),
+    (3, "interfaces = ['eth0', 1]", &[(WrongType, 3)]),
+    (4, "dialogs = 'x'", &[(UnknownKey, 4), (UnknownKey, 5)]),
+    (5, "ended = 32", &[(WrongType, 5)]),
+    (5, "max = '5000'", &[(WrongType, 5)]),
+    (5, "shortened = 'true'", &[(WrongType, 5)]),
+    (8, "listen = '203.0.113.10:5060/udp'", &[(WrongType, 8)]),
+    (14, "name = 'sw1'\nweight = 1.5", &[(WrongType, 15)]),
+    (14, "name = 'sw1'\nmax_cps = '100'", &[(WrongType, 15)]),
+    (14, "name = 'sw1'\nmax_channels = true", &[(WrongType, 15)]),
+    (14, "name = 'sw1'\nmax_channels = 'endless'", &[(UnknownValue, 15)]),
+];
+
+/// Values by themselves.
+const VALUES: &[Case] = &[
+    (2, "name = ''", &[(BadName, 2)]),
+    (2, "name = 'lb 1'", &[(BadName, 2)]),
+    (2, "name = 'ünicode'", &[(BadName, 2)]),
+    (14, "name = 'a23456789012345678901234567890123'", &[(BadName, 14)]),
+    (3, "interfaces = ['a234567890123456']", &[(BadName, 3)]),
+    (3, "interfaces = ['eth/0']", &[(BadName, 3)]),
+    (3, "interfaces = ['eth0', 'eth0']", &[(DuplicateItem, 3)]),
+    (2, "name = 'lb1'\nxdp_mode = 'nativ'", &[(UnknownValue, 3)]),
+    (2, "name = 'lb1'\nhash_key_file = 'hash.key'", &[(BadPath, 3)]),
+    (2, "name = 'lb1'\nhash_key_file = '/etc/'", &[(BadPath, 3)]),
+    (2, "name = 'lb1'\nzone = 'france'", &[(UnknownZone, 3)]),
+    (5, "ended = '32'", &[(BadDuration, 5)]),
+    (5, "ended = 'soon'", &[(BadDuration, 5)]),
+    (5, "ended = '99999999999999999999s'", &[(BadDuration, 5)]),
+    (5, "ended = '31s'", &[(OutOfRange, 5)]),
+    (5, "answered = '14h'", &[(OutOfRange, 5)]),
+    (5, "unanswered = '20s'", &[(Lifetimes, 5)]),
+    (5, "ended = '4m'\nunanswered = '3m'", &[(Lifetimes, 6)]),
+    (5, "max = 1000", &[(OutOfRange, 5)]),
+    (5, "max = 1048577", &[(OutOfRange, 5)]),
+    (5, "max = -1", &[(OutOfRange, 5)]),
+    (5, "shortened = true\nended = '50ms'", &[(Lifetimes, 5), (Shortened, 5), (OutOfRange, 6)]),
+    (5, "shortened = true\nended = '1s'", &[(Lifetimes, 5), (Shortened, 5)]),
+    (8, "listen = ['203.0.113.10:5060']", &[(BadAddress, 8)]),
+    (8, "listen = ['203.0.113.10/udp']", &[(BadAddress, 8)]),
+    (8, "listen = ['203.0.113.10:0/udp']", &[(BadAddress, 8)]),
+    (8, "listen = ['0.0.0.0:5060/udp']", &[(BadAddress, 8)]),
+    (8, "listen = ['127.0.0.1:5060/udp']", &[(BadAddress, 8)]),
+    (8, "listen = ['203.0.113.10:5060/tcp']", &[(NotYet, 8)]),
+    (8, "listen = ['203.0.113.10:5060/dup']", &[(UnknownValue, 8)]),
+    (8, "listen = ['[2001:db8::1]:5060/udp']", &[(NotYet, 8)]),
+    (8, "listen = ['203.0.113.10:5060/udp',\n'203.0.113.10:x/tls']", &[(BadAddress, 9), (NotYet, 9)]),
+    (8, "listen = []", &[(EmptyService, 8)]),
+    (9, "forwarding = 'ipip'", &[(NotYet, 9)]),
+    (9, "forwarding = 'l3'", &[(UnknownValue, 9)]),
+    (9, "policy = 'least-loaded'", &[(NotYet, 9)]),
+    (9, "policy = 'primary-secondary'", &[(NotYet, 9)]),
+    (9, "overflow = 'redirect'", &[(NotYet, 9)]),
+    (12, "name = 'uk'\naddress = 'a b'", &[(BadAddress, 13)]),
+    (12, "name = 'uk'\naddress = 'a.example.com:0'", &[(BadAddress, 13)]),
+    (16, "address = '10.0.0.11'", &[(BadAddress, 16)]),
+    (16, "address = '10.0.0.11:0'", &[(BadAddress, 16)]),
+    (16, "address = '10.0.0.11:65536'", &[(BadAddress, 16)]),
+    (16, "address = '10.0.0.11:5060/udp'", &[(BadAddress, 16)]),
+    (16, "address = '2001:db8::1'", &[(NotYet, 16)]),
+    (16, "address = 'sw1.example.com:5060'", &[(BadAddress, 16)]),
+    (16, "address = '127.0.0.1:5060'", &[(BadAddress, 16)]),
+    (16, "address = '224.0.0.1:5060'", &[(BadAddress, 16)]),
+    (16, "address = '255.255.255.255:5060'", &[(BadAddress, 16)]),
+    (16, "address = '0.0.0.0:5060'", &[(BadAddress, 16)]),
+    (14, "name = 'sw1'\nweight = 0", &[(OutOfRange, 15)]),
+    (14, "name = 'sw1'\nweight = 1001", &[(OutOfRange, 15)]),
+    (14, "name = 'sw1'\nmax_cps = -1", &[(OutOfRange, 15)]),
+];
+
+/// Values that do not go together.
+const TOGETHER: &[Case] = &[
+    (18, "name = 'sw1'", &[(DuplicateName, 18)]),
+    (11, "[[zone]]\nname = 'uk'\n[[zone]]", &[(DuplicateName, 14)]),
+    (
+        6,
+        "[[service]]\nname = 'trunks'\nlisten = ['203.0.113.11:5060/udp']\nzones = ['uk']\n[[service]]",
+        &[(DuplicateName, 11)],
+    ),
+    (20, "address = '10.0.0.11:5060'", &[(DuplicateAddress, 20)]),
+    (20, "address = '203.0.113.10:5060'", &[(DuplicateAddress, 20)]),
+    (8, "listen = ['203.0.113.10:5060/udp', '203.0.113.10:5060/udp']", &[(DuplicateAddress, 8)]),
+    (
+        6,
+        "[[service]]\nname = 'x'\nlisten = ['203.0.113.10:5060/udp']\nzones = ['uk']\n[[service]]",
+        &[(DuplicateAddress, 12)],
+    ),
+    (19, "zone = 'france'", &[(BackendInNoService, 19)]),
+    (10, "zones = []", &[(EmptyService, 10), (BackendInNoService, 15), (BackendInNoService, 19)]),
+    (10, "zones = ['uk', 'france']", &[(EmptyService, 10)]),
+    (10, "zones = ['uk', 'uk']", &[(DuplicateItem, 10)]),
+];
+
+/// What is only warned about.
+const WARNINGS: &[Case] = &[
+    (12, "name = 'france'", &[(Unused, 12)]),
+    (12, "name = 'uk'\naddress = 'sip.uk.example.com:5060'", &[(NoEffect, 13)]),
+    (14, "name = 'sw1'\nmax_cps = 100", &[(NoEffect, 15)]),
+    (18, "name = 'sw2'\nmax_channels = 5", &[(NoEffect, 19)]),
+    (14, "name = 'sw1'\nmax_cps = 'unlimited'", &[]),
+    (14, "name = 'sw1'\nmax_cps = 0", &[]),
+    (9, "policy = 'consistent'\noverflow = 'forward'", &[]),
+    (
+        5,
+        "shortened = true\nended = '1s'\nunanswered = '2s'\nanswered = '500s'\nsubscribed = '2s'",
+        &[(Shortened, 5)],
+    ),
+];
+
+/// The good file with one line replaced.
+fn replaced((line, text, _): &Case) -> String {
+    let lines = GOOD.iter().enumerate().map(|(i, good)| if i + 1 == *line { text } else { good });
+    lines.fold(String::new(), |file, line| file + line + "\n")
+}
+
+fn codes_and_lines(complaints: &Complaints) -> Vec<(Code, usize)> {
+    let mut found: Vec<_> = complaints.complaints.iter().map(|c| (c.code, c.line)).collect();
+    found.sort_by_key(|(code, line)| (*line, code.name()));
+    found
+}
+
+fn sorted(expected: &[(Code, usize)]) -> Vec<(Code, usize)> {
+    let mut expected = expected.to_vec();
+    expected.sort_by_key(|(code, line)| (*line, code.name()));
+    expected
+}
+
+#[track_caller]
+fn assert_refused(cases: &[Case]) {
+    for case in cases {
+        let file = replaced(case);
+        let complaints = parse(&file, "f.toml").map(|loaded| loaded.warnings).expect_err(case.1);
+        assert_eq!(codes_and_lines(&complaints), sorted(case.2), "{}\n{complaints}", case.1);
+        assert!(complaints.refuse());
+        for complaint in &complaints.complaints {
+            assert!(
+                !complaint.message.is_empty() && !complaint.reason.is_empty() && !complaint.remedy.is_empty()
+            );
+            let shown = complaints.render(false);
+            assert!(shown.contains(&format!("f.toml:{}:{}", complaint.line, complaint.column)), "{shown}");
+            assert!(shown.contains(complaint.remedy.as_str()), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn text_that_is_not_toml() {
+    assert_refused(SYNTAX);
+}
+
+#[test]
+fn unknown_missing_and_mistyped_keys() {
+    assert_refused(KEYS);
+}
+
+#[test]
+fn wrong_values() {
+    assert_refused(VALUES);
+}
+
+#[test]
+fn values_that_do_not_go_together() {
+    assert_refused(TOGETHER);
+}
+
+#[test]
+fn warnings_do_not_refuse() {
+    for case in WARNINGS {
+        let warnings =
+            parse(&replaced(case), "f.toml").map(|loaded| loaded.warnings).unwrap_or_else(|c| panic!("{c}"));
+        assert_eq!(codes_and_lines(&warnings), case.2, "{}\n{warnings}", case.1);
+        assert!(warnings.complaints.iter().all(|c| c.severity == Severity::Warning));
+    }
+}
+
+#[test]
+fn the_good_file_is_good_also_with_windows_line_ends_and_a_mark() {
+    let good = replaced(&(0, "", &[]));
+    let config = parse(&good, "f.toml").expect("good").config;
+    for variant in [good.replace('\n', "\r\n"), format!("\u{feff}{good}"), good.trim_end().to_owned()] {
+        assert_eq!(parse(&variant, "f.toml").map(|l| l.config), Ok(config.clone()));
+    }
+}
+
+#[test]
+fn a_complaint_shows_its_place_reason_and_remedy() {
+    let file = replaced(&(16, "address = 'sw1.example.com:5060'  # ü", &[]));
+    let complaints = parse(&file, "/etc/f.toml").expect_err("a name is no address");
+    let expected = "\
+error[bad-address]: \"sw1.example.com:5060\" is not an address and port
+  --> /etc/f.toml:16:12
+   |
+16 | address = 'sw1.example.com:5060'  # ü
+   |            ^^^^^^^^^^^^^^^^^^^^ names are not looked up: they could mean another machine tomorrow
+   |
+   = help: write the IPv4 address itself, as in \"10.0.0.11:5060\"
+";
+    assert_eq!(complaints.render(false), expected);
+    assert!(complaints.render(true).contains("\u{1b}["));
+    let json = serde_json::to_value(&complaints).expect("plain data");
+    assert_eq!(json["complaints"][0]["line"], 16);
+    assert_eq!(json["complaints"][0]["column"], 12);
+    assert_eq!(json["complaints"][0]["code"], "bad-address");
+    assert_eq!(json["complaints"][0]["severity"], "error");
+}
+
+#[test]
+fn mistakes_of_every_kind_come_at_once_in_the_order_of_the_file() {
+    let file = "[node]\nname = 'a b'\n[[service]]\nlisten = [5060]\n[[backend]]\naddress = x\nweight = 0\n";
+    let complaints = parse(file, "f.toml").expect_err("broken");
+    let lines: Vec<usize> = complaints.complaints.iter().map(|c| c.line).collect();
+    assert!(lines.is_sorted(), "{lines:?}");
+    assert_eq!(codes_and_lines(&complaints), [(BadName, 2), (WrongType, 4), (Syntax, 6), (OutOfRange, 7)]);
+}
+
+#[test]
+fn every_code_is_met_by_a_file_or_is_about_reading_one() {
+    let cases = [SYNTAX, KEYS, VALUES, TOGETHER, WARNINGS].concat();
+    for code in Code::ALL {
+        let met = cases.iter().any(|case| case.2.iter().any(|(c, _)| c == code));
+        assert!(met || matches!(code, Unreadable | TooMany), "{}", code.name());
+    }
+    assert!(cases.len() >= 100);
+}

@@ -1,0 +1,152 @@
+//! Both sides of every bound on how many there may be.
+
+use super::{Code, Complaints, Config, load, parse};
+use lb_common::limits;
+use std::{fmt::Write, fs, path::PathBuf};
+
+/// Numbers of things in a file.
+#[derive(Clone, Copy)]
+struct Sizes {
+    interfaces: u32,
+    services: u32,
+    listeners: u32,
+    zones: u32,
+    backends: u32,
+    declared: u32,
+    forwarding: &'static str,
+}
+
+const SMALL: Sizes =
+    Sizes { interfaces: 1, services: 1, listeners: 1, zones: 1, backends: 1, declared: 0, forwarding: "nat" };
+
+/// A file in which every service lists the same zones, all of which have a backend.
+fn file(sizes: Sizes) -> String {
+    let list = |count: u32, item: &dyn Fn(u32) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
+    let interfaces = list(sizes.interfaces, &|i| format!("'eth{i}'"));
+    let zones = list(sizes.zones, &|i| format!("'z{i}'"));
+    let mut file = format!("[node]\nname = 'lb1'\ninterfaces = [{interfaces}]\n");
+    for service in 0..sizes.services {
+        let listen = list(sizes.listeners, &|i| format!("'203.0.{service}.{}:5060/udp'", i + 1));
+        let forwarding = sizes.forwarding;
+        let _ = writeln!(
+            file,
+            "[[service]]\nname = 's{service}'\nlisten = [{listen}]\nforwarding = '{forwarding}'"
+        );
+        let _ = writeln!(file, "zones = [{zones}]");
+    }
+    for zone in 0..sizes.declared {
+        let _ = writeln!(file, "[[zone]]\nname = 'declared{zone}'");
+    }
+    for backend in 0..sizes.backends {
+        let (zone, high, low) = (backend % sizes.zones, backend / 256, backend % 256);
+        let _ = writeln!(
+            file,
+            "[[backend]]\nname = 'b{backend}'\nzone = 'z{zone}'\naddress = '10.0.{high}.{low}:5060'"
+        );
+    }
+    file
+}
+
+fn config(sizes: Sizes) -> Config {
+    parse(&file(sizes), "f.toml").unwrap_or_else(|c| panic!("{c}")).config
+}
+
+#[track_caller]
+fn assert_too_many(sizes: Sizes, what: &str) {
+    let complaints = parse(&file(sizes), "f.toml").map(|l| l.config).expect_err(what);
+    let refusing: Vec<_> = complaints.complaints.iter().filter(|c| c.code != Code::Unused).collect();
+    assert_eq!(refusing.len(), 1, "{complaints}");
+    assert_eq!(refusing[0].code, Code::TooMany);
+    assert!(refusing[0].message.contains(what), "{complaints}");
+}
+
+#[test]
+fn as_many_as_there_is_room_for() {
+    assert_eq!(config(Sizes { interfaces: limits::MAX_INTERFACES, ..SMALL }).node.interfaces.len(), 64);
+    assert_eq!(config(Sizes { backends: limits::MAX_BACKENDS, ..SMALL }).backends.len(), 1024);
+    assert_eq!(config(Sizes { listeners: limits::MAX_LISTENERS, ..SMALL }).services[0].listen.len(), 8);
+    let tiers = Sizes { zones: limits::MAX_TIERS, backends: limits::MAX_TIERS, ..SMALL };
+    assert_eq!(config(tiers).services[0].zones.len(), 8);
+    let services = limits::MAX_SERVICES_PER_BACKEND as u32;
+    assert_eq!(config(Sizes { services, ..SMALL }).services.len(), 4);
+    assert_eq!(
+        config(Sizes { services: limits::MAX_SERVICES, forwarding: "l2", ..SMALL }).services.len(),
+        64
+    );
+    assert_eq!(config(Sizes { declared: limits::MAX_ZONES - 1, ..SMALL }).zone_names().len(), 64);
+}
+
+#[test]
+fn one_too_many_of_each() {
+    assert_too_many(Sizes { interfaces: limits::MAX_INTERFACES + 1, ..SMALL }, "interfaces");
+    assert_too_many(Sizes { backends: limits::MAX_BACKENDS + 1, ..SMALL }, "backends");
+    assert_too_many(Sizes { listeners: limits::MAX_LISTENERS + 1, ..SMALL }, "addresses");
+    assert_too_many(
+        Sizes { zones: limits::MAX_TIERS + 1, backends: limits::MAX_TIERS + 1, ..SMALL },
+        "zones",
+    );
+    assert_too_many(
+        Sizes { services: limits::MAX_SERVICES_PER_BACKEND as u32 + 1, ..SMALL },
+        "list the zone",
+    );
+    assert_too_many(Sizes { services: limits::MAX_SERVICES + 1, forwarding: "l2", ..SMALL }, "services");
+    assert_too_many(Sizes { declared: limits::MAX_ZONES, ..SMALL }, "zones");
+}
+
+/// A file that is gone with the test.
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn new(name: &str, contents: &[u8]) -> TemporaryFile {
+        let path = std::env::temp_dir().join(format!("sipsteer-config-{}-{name}", std::process::id()));
+        fs::write(&path, contents).expect("the temporary directory can be written to");
+        TemporaryFile(path)
+    }
+
+    fn load(&self) -> Result<Config, Complaints> {
+        load(&self.0).map(|loaded| loaded.config)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[track_caller]
+fn assert_one(result: Result<Config, Complaints>, code: Code, line: usize, remedy: &str) {
+    let complaints = result.expect_err("refused");
+    let [complaint] = complaints.complaints.as_slice() else { panic!("{complaints}") };
+    assert_eq!((complaint.code, complaint.line), (code, line));
+    assert!(complaint.remedy.contains(remedy), "{complaints}");
+    assert!(complaints.render(false).contains(&complaint.reason));
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let directory = std::env::temp_dir();
+    assert_one(load(&directory.join("sipsteer-no-such-file")).map(|l| l.config), Code::Unreadable, 1, "init");
+    assert_one(load(&directory).map(|l| l.config), Code::Unreadable, 1, "sipsteer.toml");
+    let latin1 = TemporaryFile::new("latin1", b"[node]\nname = 'M\xfcnchen'\n");
+    assert_one(latin1.load(), Code::Syntax, 2, "UTF-8");
+}
+
+#[test]
+fn files_of_the_largest_size() {
+    let mut contents = file(SMALL).into_bytes();
+    contents.resize(super::MAX_FILE as usize, b'\n');
+    assert_eq!(TemporaryFile::new("largest", &contents).load(), Ok(config(SMALL)));
+    contents.push(b'\n');
+    assert_one(TemporaryFile::new("too-large", &contents).load(), Code::Unreadable, 1, "one file");
+}
+
+#[test]
+fn empty_files_say_what_to_write() {
+    for text in ["", "\n\n", "# nothing\n"] {
+        let complaints = parse(text, "f.toml").map(|l| l.config).expect_err("nothing in it");
+        let codes: Vec<_> = complaints.complaints.iter().map(|c| (c.code, c.line)).collect();
+        assert_eq!(codes, [(Code::MissingKey, 1); 3]);
+        assert!(complaints.render(false).contains("[[backend]]"));
+    }
+}

@@ -1,0 +1,131 @@
+//! The API: HTTP over a Unix socket, JSON. Who may open the socket may use it.
+
+use crate::{
+    core::summary::Summary,
+    failure::{Failure, Kind},
+    view::status::Status,
+};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::Duration,
+};
+use tokio::{
+    net::UnixListener,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// Largest request body; none of ours has one.
+const MAX_BODY: usize = 64 * 1024;
+/// Longest time for an answer.
+pub const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the socket asks of the daemon.
+#[derive(Debug)]
+pub enum Command {
+    /// Take the configuration file anew.
+    Reload(oneshot::Sender<Result<Summary, Failure>>),
+    /// Tell the state.
+    Status(oneshot::Sender<Result<Status, Failure>>),
+}
+
+/// Body of an answer that is a failure.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// The failure.
+    pub error: Failure,
+}
+
+/// Body of the answer to a reload.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReloadBody {
+    /// What changed, as a sentence.
+    pub changes: String,
+    /// What changed, by name.
+    pub plan: serde_json::Value,
+}
+
+/// Listens on `socket` and hands what is asked to `commands`.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn serve(socket: &Path, commands: mpsc::Sender<Command>) -> Result<(), Failure> {
+    let cannot = |e: io::Error| Failure::bad("socket", format!("cannot listen on {}: {e}", socket.display()));
+    // The lock says that no other daemon runs, so a socket that is there is a dead one's.
+    match fs::remove_file(socket) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(cannot(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(socket).map_err(cannot)?;
+    fs::set_permissions(socket, Permissions::from_mode(0o660)).map_err(cannot)?;
+    let router = Router::new()
+        .route("/v1/reload", post(reload))
+        .route("/v1/status", get(status))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(commands);
+    tokio::spawn(async move {
+        if let Err(e) = axum::serve(listener, router).await {
+            tracing::error!("the API is gone: {e}");
+        }
+    });
+    Ok(())
+}
+
+async fn reload(State(commands): State<mpsc::Sender<Command>>) -> Response {
+    match ask(&commands, Command::Reload).await {
+        Ok(summary) => {
+            let plan = serde_json::to_value(&summary).unwrap_or_default();
+            Json(ReloadBody { changes: summary.to_string(), plan }).into_response()
+        }
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn status(State(commands): State<mpsc::Sender<Command>>) -> Response {
+    match ask(&commands, Command::Status).await {
+        Ok(status) => Json(status).into_response(),
+        Err(failure) => refuse(failure),
+    }
+}
+
+/// Puts a question to the daemon's loop and waits for the answer.
+async fn ask<T>(
+    commands: &mpsc::Sender<Command>,
+    question: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> Command,
+) -> Result<T, Failure> {
+    let stopping = || Failure::new(Kind::NotRunning, "stopping", "the daemon is stopping");
+    let (answer, answered) = oneshot::channel();
+    let wait = async {
+        commands.send(question(answer)).await.map_err(|_| stopping())?;
+        answered.await.map_err(|_| stopping())?
+    };
+    match timeout(TIME_LIMIT, wait).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(
+            Kind::TimedOut,
+            "timed_out",
+            format!("the daemon did not answer within {} s", TIME_LIMIT.as_secs()),
+        )),
+    }
+}
+
+fn refuse(failure: Failure) -> Response {
+    let status = match failure.kind {
+        Kind::Bad | Kind::Usage => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Permission => StatusCode::FORBIDDEN,
+        Kind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+    };
+    (status, Json(ErrorBody { error: failure })).into_response()
+}

@@ -1,0 +1,36 @@
+//! The configuration file, for the daemon and the CLI: a refused one becomes a [`Failure`] that holds all complaints.
+
+use crate::{
+    config::{self, Complaints, Config},
+    failure::Failure,
+};
+use std::path::Path;
+
+/// Loads a file. Warnings are told through `warn`.
+///
+/// # Errors
+/// All complaints at once, as text and as data.
+pub fn load(path: &Path, warn: impl FnOnce(&Complaints)) -> Result<Config, Failure> {
+    match config::load(path) {
+        Ok(loaded) => {
+            if !loaded.warnings.is_empty() {
+                warn(&loaded.warnings);
+            }
+            Ok(loaded.config)
+        }
+        Err(complaints) => Err(refused(path, &complaints)),
+    }
+}
+
+fn refused(path: &Path, complaints: &Complaints) -> Failure {
+    let count = match complaints.len() {
+        1 => "1 complaint".to_owned(),
+        n => format!("{n} complaints"),
+    };
+    let message =
+        format!("{} is refused, with {count}:\n\n{}", path.display(), complaints.render(false).trim_end());
+    let mut failure = Failure::bad("config_refused", message)
+        .remedy(format!("mend the file; `sipsteer check {}` looks at it again", path.display()));
+    failure.details = serde_json::to_value(complaints).ok();
+    failure
+}

@@ -1,0 +1,142 @@
+//! The daemon's loop: one thread, woken by signals, the clock, the network and the socket.
+
+use super::{
+    api::{self, Command},
+    daemon::Daemon,
+    start::{self, Options},
+};
+use crate::{
+    dataplane::netlink::{Event, Events},
+    failure::Failure,
+};
+use futures_util::{FutureExt, StreamExt};
+use sd_notify::NotifyState;
+use std::{future::pending, time::Duration};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+
+/// Time between two pushes to the kernel's queues.
+const TICK: Duration = Duration::from_secs(1);
+/// Time between two confirmations of all neighbours.
+const REFRESH: Duration = Duration::from_secs(15);
+
+/// Starts the daemon and runs it until it is told to stop.
+///
+/// # Errors
+/// Why it did not start, or could not clean up.
+pub fn run(options: Options) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::bad("runtime", format!("cannot start: {e}")))?;
+    runtime.block_on(run_async(options))
+}
+
+async fn run_async(options: Options) -> Result<(), Failure> {
+    // Before anything is attached, so that a signal during the start still cleans up what was done.
+    let mut signals = Signals::new()?;
+    let (places, ephemeral) = (options.places.clone(), options.ephemeral);
+    let (mut daemon, events) = tokio::select! {
+        started = start::start(options) => started?,
+        () = signals.stop() => return if ephemeral { crate::dataplane::remove(&places.pins).map(drop) } else { Ok(()) },
+    };
+    let mut events = Some(events);
+    let (commands, mut inbox) = mpsc::channel(16);
+    api::serve(&places.socket(), commands)?;
+    notify(&[NotifyState::Ready]);
+    tracing::info!("ready");
+
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut refresh = interval(REFRESH);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    refresh.reset();
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => {
+                // Told in the log; nobody waits for an answer.
+                let _ = daemon.reload().await;
+            }
+            _ = tick.tick() => {
+                if events.is_none() {
+                    events = daemon.reconnect();
+                }
+                daemon.tick().await;
+            }
+            _ = refresh.tick() => daemon.refresh_neighbours().await,
+            event = next(&mut events) => match event {
+                Some(event) => {
+                    daemon.on_event(event);
+                    // A change of many routes is one change.
+                    while let Some(Some(event)) = next(&mut events).now_or_never() {
+                        daemon.on_event(event);
+                    }
+                    daemon.settle().await;
+                }
+                // Connected again at the next tick.
+                None => events = None,
+            },
+            Some(command) = inbox.recv() => obey(&mut daemon, command).await,
+        }
+    }
+    notify(&[NotifyState::Stopping]);
+    daemon.stop()
+}
+
+/// The next event; `None` when the connection is lost, and nothing ever while there is none.
+async fn next(events: &mut Option<Events>) -> Option<Event> {
+    match events {
+        Some(events) => events.next().await,
+        None => pending().await,
+    }
+}
+
+async fn obey(daemon: &mut Daemon, command: Command) {
+    match command {
+        Command::Reload(answer) => {
+            // Whoever asked may be gone.
+            let _ = answer.send(daemon.reload().await);
+        }
+        Command::Status(answer) => {
+            let _ = answer.send(daemon.status());
+        }
+    }
+}
+
+/// Tells systemd, if it started us.
+pub(super) fn notify(states: &[NotifyState]) {
+    if let Err(e) = sd_notify::notify(states) {
+        tracing::debug!("cannot notify systemd: {e}");
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failure> {
+        let on =
+            |kind| signal(kind).map_err(|e| Failure::bad("runtime", format!("cannot catch signals: {e}")));
+        Ok(Signals {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

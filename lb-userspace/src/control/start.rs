@@ -1,0 +1,239 @@
+//! Bringing the data plane up. Nothing on the host is touched before everything has been looked at, and packets meet the
+//! program only when its maps are filled.
+
+use super::{
+    Places,
+    daemon::{Daemon, Since},
+    file, hash_key, lock,
+};
+use crate::{
+    config::Config,
+    core::{lifetimes, model::Circumstances, model::Model, plan::Plan},
+    dataplane::{
+        OBJECT, adopt,
+        attach::{self, Attachment, How},
+        clock::Clock,
+        host,
+        load::{self, Programs},
+        neighbours::Neighbours,
+        netlink::Events,
+        pins::PinDir,
+        tables::Tables,
+    },
+    failure::{Failure, chain},
+};
+use futures_util::StreamExt;
+use lb_common::map::settings::Settings;
+use std::{path::PathBuf, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// How long a start waits for the first answers of neighbours.
+const FIRST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What `sipsteer run` was told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where things are kept.
+    pub places: Places,
+    /// Detach at exit.
+    pub ephemeral: bool,
+}
+
+/// Looks whether the host can run this configuration on these of its interfaces; changes nothing.
+///
+/// # Errors
+/// The first thing that is wrong, with its remedy.
+pub async fn check_host(
+    config: &Config,
+    interfaces: &[String],
+    pins: &PinDir,
+    neighbours: &Neighbours,
+) -> Result<(), Failure> {
+    host::check_btf()?;
+    host::check_addresses(neighbours.netlink(), config).await?;
+    host::check_forwarding(config)?;
+    attach::check(pins, interfaces, &neighbours.links())
+}
+
+/// Starts: checks, fills the maps, attaches, resolves next hops.
+///
+/// # Errors
+/// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
+pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
+    let config =
+        file::load(&options.config, |warnings| tracing::warn!("{}", warnings.render(false).trim_end()))?;
+    host::check_capabilities()?;
+    let lock = lock::take(&options.places)?;
+    let pins = &options.places.pins;
+    host::ensure_bpffs(pins)?;
+    let (neighbours, mut events) = Neighbours::connect().await.map_err(|e| netlink_failure(&e))?;
+    check_host(&config, &config.node.interfaces, pins, &neighbours).await?;
+    let found = adopt::inspect(pins, config.dialogs.max)?;
+    let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
+
+    let fresh = found == adopt::Found::Nothing;
+    let guard = Fresh { pins: fresh.then(|| pins.clone()) };
+    let programs = load::load(pins, OBJECT, config.dialogs.max)?;
+    let clock = Clock::open(pins)?;
+    let hz = clock.now()?.hz;
+    let settings = lifetimes::settings(&config, hash_key, hz);
+    let mut tables = Tables::open(pins)?;
+    let model = if fresh {
+        fill_new(&mut tables, &config, &settings)?
+    } else {
+        take_over(&mut tables, &config, &settings, &options)?
+    };
+
+    let attachments =
+        attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
+    guard.keep();
+    tell(&attachments, &programs);
+    let mut daemon = Daemon {
+        since: Since::now(),
+        options,
+        _lock: lock,
+        config,
+        programs,
+        tables,
+        neighbours,
+        model,
+        settings,
+        clock,
+        hz,
+        attachments,
+        sweep_due: Instant::now(),
+        reload_refused: None,
+    };
+    daemon.write_facts();
+    daemon.drop_other_links();
+    daemon.set_ports()?;
+    daemon.watch_backends()?;
+    first_answers(&mut daemon, &mut events).await;
+    Ok((daemon, events))
+}
+
+/// Fills maps that were just made.
+fn fill_new(tables: &mut Tables, config: &Config, settings: &Settings) -> Result<Model, Failure> {
+    let model = Model::from_config(config, &Circumstances::default())
+        .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+    let plan = Plan::between(&Model::default(), &model);
+    tables.apply(&plan.writes)?;
+    // Last: a start that did not get this far leaves maps without our number, which the next start fills again.
+    tables.maps.set_settings(settings)?;
+    tracing::info!("made new maps: {}", plan.summary);
+    Ok(model)
+}
+
+/// Changes the maps of an earlier daemon into those of this configuration.
+fn take_over(
+    tables: &mut Tables,
+    config: &Config,
+    settings: &Settings,
+    options: &Options,
+) -> Result<Model, Failure> {
+    check_settings(&tables.maps.settings()?, settings, options)?;
+    let before = Model::adopted(tables.found()?);
+    let model = before
+        .next(config, &Circumstances::default())
+        .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+    let plan = Plan::between(&before, &model);
+    tables.apply(&plan.writes)?;
+    tables.maps.set_settings(settings)?;
+    tracing::info!("took over the maps in {}: {}", options.places.pins.path().display(), plan.summary);
+    Ok(model)
+}
+
+/// Whether settings may replace others while calls are pinned.
+///
+/// # Errors
+/// When dialogs could not be found, or would age wrongly, with them.
+pub(super) fn check_settings(old: &Settings, new: &Settings, options: &Options) -> Result<(), Failure> {
+    let again = "or run `sipsteer detach` and then `sipsteer run`, which forgets where the calls in progress are pinned";
+    if old.hash_key != new.hash_key {
+        return Err(Failure::bad(
+            "hash_key_changed",
+            "the hash key is another one than that of the dialogs in the table, which could not be found with it",
+        )
+        .remedy(format!("put the earlier key back into node.hash_key_file of {}, {again}", options.config.display())));
+    }
+    if old.tick_shift != new.tick_shift {
+        return Err(Failure::bad(
+            "tick_changed",
+            "these lifetimes need another tick than the one that the dialogs in the table were stamped with",
+        )
+        .remedy(format!(
+            "put the earlier [dialogs] lifetimes back into {}, {again}",
+            options.config.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Removes what a first start made, unless it succeeds.
+struct Fresh {
+    pins: Option<PinDir>,
+}
+
+impl Fresh {
+    fn keep(mut self) {
+        self.pins = None;
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(pins) = &self.pins
+            && let Err(e) = crate::dataplane::remove(pins)
+        {
+            tracing::error!("cannot remove what this start made: {e}");
+        }
+    }
+}
+
+pub(super) fn tell(attachments: &[Attachment], programs: &Programs) {
+    let program = programs.steer_id().unwrap_or(0);
+    for a in attachments {
+        let mode = if a.generic { "generic" } else { "native" };
+        let name = &a.interface;
+        match a.how {
+            How::Attached => {
+                tracing::info!("{name}: attached program {program} in {mode} mode (link {})", a.link);
+            }
+            How::Adopted => {
+                tracing::info!(
+                    "{name}: put program {program} under the pinned link {} ({mode} mode)",
+                    a.link
+                );
+            }
+            How::AttachedAnew => tracing::warn!(
+                "{name}: the pinned link was that of an interface that is gone; attached program {program} in {mode} \
+                 mode (link {})",
+                a.link
+            ),
+        }
+        if let Some(reason) = &a.fallback {
+            tracing::warn!(
+                "{name}: its driver does not take XDP ({reason}), so the program runs in generic mode, which is \
+                 several times slower; node.xdp_mode = \"native\" makes this an error, \"generic\" makes it silent"
+            );
+        }
+    }
+}
+
+pub(crate) fn netlink_failure(error: &std::io::Error) -> Failure {
+    Failure::bad("netlink", format!("cannot ask the kernel about the network: {}", chain(error)))
+}
+
+/// Waits until all backends have a next hop, but not for long.
+async fn first_answers(daemon: &mut Daemon, events: &mut Events) {
+    let deadline = Instant::now() + FIRST_ANSWERS;
+    daemon.refresh_neighbours().await;
+    while daemon.neighbours.waiting() {
+        let Ok(Some(event)) = timeout_at(deadline, events.next()).await else { break };
+        daemon.on_event(event);
+        daemon.settle().await;
+    }
+    daemon.tell_unresolved();
+}

@@ -1,0 +1,148 @@
+//! Configurations and tables for the tests of models and plans.
+
+use super::{
+    model::{Circumstances, Found, Model, Ring, Will},
+    plan::Write,
+};
+use crate::config::{Backend, Config, Dialogs, Forwarding, Node, Service, XdpMode};
+use lb_common::map::backend;
+use proptest::{collection::vec, prelude::*, sample::subsequence};
+use std::sync::Arc;
+
+/// A configuration of services and backends.
+pub(super) fn config(services: Vec<Service>, backends: Vec<Backend>) -> Config {
+    let node = Node {
+        name: "lb1".into(),
+        interfaces: vec!["eth0".into()],
+        xdp_mode: XdpMode::Auto,
+        hash_key_file: "/etc/sipsteer/hash.key".into(),
+        zone: None,
+    };
+    Config { node, dialogs: Dialogs::default(), services, zones: Vec::new(), backends }
+}
+
+/// A service that listens on 203.0.113.N for each number.
+pub(super) fn service(name: &str, listen: &[u8], forwarding: Forwarding, zones: &[&str]) -> Service {
+    Service {
+        name: name.into(),
+        listen: listen.iter().map(|n| ([203, 0, 113, *n], 5060).into()).collect(),
+        forwarding,
+        zones: zones.iter().map(|z| (*z).to_owned()).collect(),
+    }
+}
+
+/// A backend at 10.0.0.N.
+pub(super) fn backend(name: &str, n: u8, zone: &str) -> Backend {
+    Backend {
+        name: name.into(),
+        zone: zone.into(),
+        address: ([10, 0, 0, n], 5060).into(),
+        max_cps: Some(100),
+        max_channels: None,
+        weight: 100,
+    }
+}
+
+/// One service `trunks` on .10 that lists `uk`, with backends sw1.. at 10.0.0.1..
+pub(super) fn simple(backends: u8) -> Config {
+    let backends = (1..=backends).map(|n| backend(&format!("sw{n}"), n, "uk")).collect();
+    config(vec![service("trunks", &[10], Forwarding::Nat, &["uk"])], backends)
+}
+
+/// What maps hold, without the program that reads them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tables(pub(super) Model);
+
+impl Tables {
+    /// What maps hold that were written from nothing.
+    pub(super) fn holding(model: &Model) -> Tables {
+        let mut tables = Tables(model.clone());
+        tables.0.rings.values_mut().for_each(|ring| *ring = unnamed(ring.slots.clone()));
+        tables
+    }
+
+    /// One write.
+    pub(super) fn apply(&mut self, write: &Write) {
+        let model = &mut self.0;
+        match write {
+            Write::PutBackend(id, value) => drop(model.backends.insert(*id, *value)),
+            Write::PutListener(index, value) => drop(model.listeners.insert(*index, *value)),
+            Write::PutBackendAddress(key, value) => drop(model.backend_addresses.insert(*key, *value)),
+            Write::PutRing(index, slots) => drop(model.rings.insert(*index, unnamed(slots.clone()))),
+            Write::PutService(key, value) => drop(model.services.insert(*key, *value)),
+            Write::RemoveService(key) => assert!(model.services.remove(key).is_some()),
+            Write::RemoveBackendAddress(key) => assert!(model.backend_addresses.remove(key).is_some()),
+            Write::RemoveRing(index) => assert!(model.rings.remove(index).is_some()),
+            Write::ClearListener(index) => assert!(model.listeners.remove(index).is_some()),
+            Write::ClearBackend(id) => assert!(model.backends.remove(id).is_some()),
+        }
+    }
+
+    /// What a daemon finds that starts now, unused array entries and next hops included.
+    pub(super) fn found(&self) -> Found {
+        let next_hop = backend::NextHop { ifindex: 3, mtu: 1500, ..Default::default() };
+        let used = self.0.backends.iter().map(|(id, b)| (*id, backend::Backend { next_hop, ..*b }));
+        let unused =
+            (0..40).filter(|id| !self.0.backends.contains_key(id)).map(|id| (id, Default::default()));
+        let listeners = self.0.listeners.iter().map(|(index, l)| (*index, *l));
+        Found {
+            services: self.0.services.clone().into_iter().collect(),
+            listeners: listeners.chain([(511, Default::default())]).collect(),
+            backends: used.chain(unused).collect(),
+            backend_addresses: self.0.backend_addresses.clone().into_iter().collect(),
+            rings: self.0.rings.keys().copied().collect(),
+        }
+    }
+}
+
+fn unnamed(slots: Arc<[u32]>) -> Ring {
+    Ring { service: String::new(), zone: String::new(), slots }
+}
+
+const ZONES: [&str; 3] = ["uk", "germany", "france"];
+
+/// Any valid configuration of a small world: 12 addresses for backends, 6 for listeners, 3 zones.
+pub(super) fn any_config() -> impl Strategy<Value = Config> {
+    let addresses = subsequence((1..=12).collect::<Vec<u8>>(), 0..=8);
+    let traits = vec((0_usize..3, 1_u16..4, any::<bool>(), 0_u8..8), 8);
+    let services = subsequence((0..3).collect::<Vec<u8>>(), 0..=3);
+    let service_traits =
+        vec((subsequence(ZONES.to_vec(), 1..=3).prop_shuffle(), any::<bool>(), any::<bool>()), 3);
+    (addresses, traits, services, service_traits).prop_map(|(addresses, traits, services, service_traits)| {
+        let backends: Vec<Backend> = addresses
+            .into_iter()
+            .zip(traits)
+            .map(|(address, (zone, weight, renamed, closed))| Backend {
+                weight: weight * 100,
+                max_cps: Some(u32::from(closed != 0)),
+                ..backend(&format!("sw{address}{}", if renamed { "b" } else { "" }), address, ZONES[zone])
+            })
+            .collect();
+        let services: Vec<Service> = services
+            .into_iter()
+            .zip(service_traits)
+            .map(|(number, (zones, l2, swapped))| {
+                let forwarding = if l2 { Forwarding::L2 } else { Forwarding::Nat };
+                let listen =
+                    if swapped { [2 * number + 1, 2 * number] } else { [2 * number, 2 * number + 1] };
+                let mut service =
+                    service(&format!("s{number}"), &listen[..1 + usize::from(l2)], forwarding, &zones);
+                service.zones.retain(|zone| backends.iter().any(|b| b.zone == *zone));
+                service
+            })
+            .filter(|service| !service.zones.is_empty())
+            .collect();
+        let listed = |b: &Backend| services.iter().any(|s| s.zones.contains(&b.zone));
+        let backends = backends.iter().filter(|b| listed(b)).cloned().collect();
+        config(services, backends)
+    })
+}
+
+/// Wills and health of some of the backends, and which of the first ids still have dialogs.
+pub(super) fn any_circumstances() -> impl Strategy<Value = Circumstances> {
+    let will = prop_oneof![Just(Will::Enabled), Just(Will::Draining), Just(Will::Disabled)];
+    let wills = proptest::collection::btree_map("sw[1-9]", will, 0..4);
+    let down = proptest::collection::btree_set("sw[1-9]", 0..3);
+    let busy = proptest::option::of(proptest::collection::btree_set((0_u16..16, 0_u16..3), 0..20));
+    (wills, down, busy).prop_map(|(wills, down, busy)| Circumstances { wills, down, busy })
+}

@@ -1,0 +1,187 @@
+//! What a plan means, for humans and for `--json`.
+
+use super::{maglev, model::Model};
+use lb_common::{
+    limits,
+    map::backend::{Backend, name_of, will},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+/// What changes between two models, by name.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Summary {
+    /// Services that are new, gone, or changed in address, forwarding or number of zones.
+    pub services: Changes,
+    /// Backends that are new, gone from the configuration, or changed in will, health, weight, zone or name.
+    pub backends: Changes,
+    /// Removed backends whose last dialog is over: their ids are free again.
+    pub released: Vec<String>,
+    /// Rings that change.
+    pub rings: Vec<RingChange>,
+    /// Addresses that no service listens on any more: packets to them, also of live calls, are left to the host.
+    pub addresses_left: Vec<String>,
+    /// Backends that kept their calls and no longer do: their calls move to others.
+    pub calls_leave: Vec<String>,
+}
+
+/// Names of what is new, gone and changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Changes {
+    /// New.
+    pub added: Vec<String>,
+    /// Gone.
+    pub removed: Vec<String>,
+    /// Changed.
+    pub changed: Vec<String>,
+}
+
+/// A ring that changes.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct RingChange {
+    /// Name of the service.
+    pub service: String,
+    /// Name of the zone, or `tier N` (from 1) if it is not known.
+    pub zone: String,
+    /// Share of new calls that go to another backend than before, 0 to 1; `null`: not known, because the ring before
+    /// was found in the kernel.
+    pub moved_ratio: Option<f64>,
+}
+
+impl Summary {
+    /// The summary of the way from `old` to `new`.
+    pub(super) fn between(old: &Model, new: &Model) -> Summary {
+        let services = Changes::between(&services(old), &services(new));
+        let (before, after) = (backends(old), backends(new));
+        let released = old.backends.iter().filter(|(id, _)| !new.backends.contains_key(id));
+        let leave = new.backends.iter().filter(|(id, backend)| {
+            !backend.keeps_dialogs() && old.backends.get(id).is_some_and(Backend::keeps_dialogs)
+        });
+        Summary {
+            services,
+            backends: Changes::between(&before, &after),
+            released: released.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
+            rings: ring_changes(old, new),
+            addresses_left: old
+                .services
+                .keys()
+                .filter(|key| !new.services.contains_key(key))
+                .map(|key| format!("{}/udp", key.socket_address()))
+                .collect(),
+            calls_leave: leave.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
+        }
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        *self == Summary::default()
+    }
+}
+
+impl Changes {
+    fn between<V: PartialEq>(old: &Told<V>, new: &Told<V>) -> Changes {
+        let names =
+            |keys: &mut dyn Iterator<Item = &(String, u16)>| keys.map(|(name, _)| name.clone()).collect();
+        let by_id: BTreeMap<u16, &V> = old.iter().map(|((_, id), value)| (*id, value)).collect();
+        let ids: BTreeSet<u16> = new.keys().map(|(_, id)| *id).collect();
+        Changes {
+            added: names(&mut new.keys().filter(|(_, id)| !by_id.contains_key(id))),
+            removed: names(&mut old.keys().filter(|(_, id)| !ids.contains(id))),
+            changed: names(
+                &mut new
+                    .iter()
+                    .filter(|(key, value)| {
+                        by_id.get(&key.1).is_some_and(|before| before != value || !old.contains_key(key))
+                    })
+                    .map(|(key, _)| key),
+            ),
+        }
+    }
+
+    fn describe(&self, what: &str, parts: &mut Vec<String>) {
+        for (sign, names) in [("+", &self.added), ("-", &self.removed), ("~", &self.changed)] {
+            if !names.is_empty() {
+                parts.push(format!("{sign}{}", counted(names.len(), what)));
+            }
+        }
+    }
+}
+
+/// Things by name and id, with what is told of them.
+type Told<V> = BTreeMap<(String, u16), V>;
+
+/// Services: address, forwarding and number of zones of each listener.
+fn services(model: &Model) -> Told<Vec<(String, u8, u8)>> {
+    let mut services = Told::<Vec<_>>::new();
+    for (index, listener) in &model.listeners {
+        let tiers = model.services.get(&listener.address).map_or(0, |s| s.tiers);
+        let key = (name_of(&listener.name).to_owned(), (index / limits::MAX_LISTENERS) as u16);
+        let address = listener.address.socket_address().to_string();
+        services.entry(key).or_default().push((address, listener.forwarding, tiers));
+    }
+    services
+}
+
+/// Backends of the configuration: will, health, weight and zone.
+fn backends(model: &Model) -> Told<(u8, u8, u16, u16)> {
+    let told = |b: &Backend| (b.will, b.health, b.weight, b.zone);
+    let configured = model.backends.iter().filter(|(_, b)| b.will != will::REMOVED);
+    configured.map(|(id, b)| ((name_of(&b.name).to_owned(), *id), told(b))).collect()
+}
+
+fn ring_changes(old: &Model, new: &Model) -> Vec<RingChange> {
+    let indices: BTreeSet<u32> = old.rings.keys().chain(new.rings.keys()).copied().collect();
+    let mut changes = Vec::new();
+    for index in indices {
+        let (before, after) = (old.rings.get(&index), new.rings.get(&index));
+        let moved = match (before, after) {
+            (Some(before), Some(after)) if before.slots.is_empty() || after.slots.is_empty() => None,
+            (Some(before), Some(after)) => {
+                Some(maglev::moved(&before.slots, &after.slots) as f64 / f64::from(limits::RING_SLOTS))
+            }
+            _ => Some(1.0),
+        };
+        let Some(ring) = after.or(before) else { continue };
+        if moved != Some(0.0) {
+            let tier = || format!("tier {}", index % limits::MAX_TIERS + 1);
+            let zone = if ring.zone.is_empty() { tier() } else { ring.zone.clone() };
+            changes.push(RingChange { service: ring.service.clone(), zone, moved_ratio: moved });
+        }
+    }
+    changes
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing changes");
+        }
+        let mut parts = Vec::new();
+        self.services.describe("service", &mut parts);
+        self.backends.describe("backend", &mut parts);
+        if !self.released.is_empty() {
+            parts.push(format!("{} released", counted(self.released.len(), "removed backend")));
+        }
+        for ring in &self.rings {
+            let moved = match ring.moved_ratio {
+                Some(ratio) => format!("{:.1} % of new calls move", ratio * 100.0),
+                None => "written again".to_owned(),
+            };
+            parts.push(format!("ring {} of {}: {moved}", ring.zone, ring.service));
+        }
+        if !self.addresses_left.is_empty() {
+            parts.push(format!("{} no longer served", self.addresses_left.join(", ")));
+        }
+        parts.push(match self.calls_leave.as_slice() {
+            [] => "0 live calls move".to_owned(),
+            names => format!("live calls of {} move", names.join(", ")),
+        });
+        f.write_str(&parts.join(", "))
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

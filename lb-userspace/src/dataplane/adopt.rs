@@ -1,0 +1,209 @@
+//! May the pinned maps be used? Compared before anything is touched, because neither the kernel nor aya would mind.
+
+use super::pins::{PinDir, unreadable};
+use crate::failure::Failure;
+use aya::maps::{Array, Map, MapData, MapInfo, MapType};
+use lb_common::{
+    abi::ABI,
+    map::{Kind, MapSpec, TABLE, name, settings::Settings},
+};
+
+/// What stands in the pin directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No map and no link, or what a start left behind that did not get far enough to attach.
+    Nothing,
+    /// A data plane that fits.
+    Fitting,
+}
+
+/// A pinned map as the kernel describes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Shape {
+    kind: Option<MapType>,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+}
+
+/// Compares the pinned maps with [`TABLE`] and with the number of dialogs that the configuration wants; touches nothing.
+///
+/// # Errors
+/// When they are of another version or size: what differs and what to do.
+pub fn inspect(pins: &PinDir, max_dialogs: u32) -> Result<Found, Failure> {
+    let pinned = pins.pinned_maps()?;
+    let links = pins.linked_interfaces()?;
+    if pinned.is_empty() && links.is_empty() {
+        return Ok(Found::Nothing);
+    }
+    let mut differences = Vec::new();
+    for spec in TABLE {
+        if !pinned.contains(&spec.name) {
+            if !links.is_empty() {
+                differences.push(format!("{} is missing", spec.name));
+            }
+            continue;
+        }
+        let path = pins.map(spec.name);
+        let info = MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))?;
+        let shape = Shape {
+            kind: info.map_type().ok(),
+            key_size: info.key_size(),
+            value_size: info.value_size(),
+            max_entries: info.max_entries(),
+        };
+        differences.extend(compare(spec, shape));
+    }
+    // Only with the right layout does the number mean anything.
+    let abi =
+        if differences.is_empty() && pinned.contains(&name::SETTINGS) { pinned_abi(pins)? } else { ABI };
+    if abi != ABI && (abi != 0 || !links.is_empty()) {
+        differences.push(format!("SETTINGS.abi is {abi}, this version has {ABI}"));
+    }
+    if !differences.is_empty() {
+        return Err(mismatch(pins, &differences));
+    }
+    if pinned.contains(&name::DIALOGS) {
+        check_dialogs(pins, max_dialogs, !links.is_empty())?;
+    }
+    Ok(if links.is_empty() && abi == 0 { Found::Nothing } else { Found::Fitting })
+}
+
+fn check_dialogs(pins: &PinDir, wanted: u32, attached: bool) -> Result<(), Failure> {
+    let path = pins.map(name::DIALOGS);
+    let present = MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))?.max_entries();
+    if present == wanted {
+        return Ok(());
+    }
+    let also = if attached { " and the pins of all calls in progress" } else { "" };
+    Err(Failure::bad(
+        "dialogs_max_changed",
+        format!("the dialog table in {} has room for {present} dialogs, the configuration wants {wanted}",
+            pins.path().display()),
+    )
+    .remedy(format!(
+        "set dialogs.max = {present}, or run `sipsteer detach` and then `sipsteer run`, which loses the table{also}"
+    )))
+}
+
+fn mismatch(pins: &PinDir, differences: &[String]) -> Failure {
+    Failure::bad(
+        "abi_mismatch",
+        format!(
+            "the maps in {} were made by another version of sipsteer and were left alone: {}",
+            pins.path().display(),
+            differences.join("; ")
+        ),
+    )
+    .remedy(
+        "start the version that made them, or run `sipsteer detach` and then `sipsteer run`, \
+         which forgets where the calls in progress are pinned",
+    )
+}
+
+fn pinned_abi(pins: &PinDir) -> Result<u32, Failure> {
+    let path = pins.map(name::SETTINGS);
+    let read = || {
+        let map = Map::from_map_data(MapData::from_pin(&path)?)?;
+        Array::<_, Settings>::try_from(map)?.get(&0, 0)
+    };
+    Ok(read().map_err(|e| map_failure(&path, e))?.abi)
+}
+
+/// A failure of aya about a pinned map.
+pub(super) fn map_failure(path: &std::path::Path, error: aya::maps::MapError) -> Failure {
+    match error {
+        aya::maps::MapError::SyscallError(e) => unreadable(path, &e.io_error),
+        error => Failure::bad(
+            "map_unusable",
+            format!("cannot use {}: {}", path.display(), crate::failure::chain(&error)),
+        ),
+    }
+}
+
+/// What is different about a map; the capacity of DIALOGS is the operator's choice.
+fn compare(spec: &MapSpec, shape: Shape) -> Vec<String> {
+    let mut differences = Vec::new();
+    let name = spec.name;
+    let kind = map_type(spec.kind);
+    if shape.kind != Some(kind) {
+        let found = shape.kind.map_or_else(|| "of an unknown kind".to_owned(), |k| format!("of kind {k:?}"));
+        differences.push(format!("{name} is {found}, not {kind:?}"));
+    }
+    if shape.key_size != spec.key_size {
+        differences.push(format!("{name} has keys of {} bytes, not {}", shape.key_size, spec.key_size));
+    }
+    if shape.value_size != spec.value_size && !is_device_value(spec, shape.value_size) {
+        differences.push(format!("{name} has values of {} bytes, not {}", shape.value_size, spec.value_size));
+    }
+    if shape.max_entries != spec.max_entries && name != name::DIALOGS {
+        differences
+            .push(format!("{name} has room for {} entries, not {}", shape.max_entries, spec.max_entries));
+    }
+    differences
+}
+
+/// A device map's value is an interface, behind which kernels since 5.8 have room for a program.
+fn is_device_value(spec: &MapSpec, size: u32) -> bool {
+    spec.kind == Kind::DevMapHash && matches!(size, 4 | 8)
+}
+
+fn map_type(kind: Kind) -> MapType {
+    match kind {
+        Kind::Array => MapType::Array,
+        Kind::PerCpuArray => MapType::PerCpuArray,
+        Kind::Hash => MapType::Hash,
+        Kind::ArrayOfMaps => MapType::ArrayOfMaps,
+        Kind::DevMapHash => MapType::DevMapHash,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape_of(spec: &MapSpec) -> Shape {
+        Shape {
+            kind: Some(map_type(spec.kind)),
+            key_size: spec.key_size,
+            value_size: spec.value_size,
+            max_entries: spec.max_entries,
+        }
+    }
+
+    #[test]
+    fn the_table_fits_itself() {
+        for spec in TABLE {
+            assert_eq!(compare(spec, shape_of(spec)), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn every_difference_is_named() {
+        for spec in TABLE {
+            let other = Shape {
+                kind: Some(MapType::LpmTrie),
+                key_size: spec.key_size + 1,
+                value_size: spec.value_size + 100,
+                max_entries: spec.max_entries + 1,
+            };
+            let differences = compare(spec, other);
+            let expected = if spec.name == name::DIALOGS { 3 } else { 4 };
+            assert_eq!(differences.len(), expected, "{differences:?}");
+            assert!(differences.iter().all(|d| d.starts_with(spec.name)), "{differences:?}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_this_program_does_not_know_is_a_difference() {
+        let spec = &TABLE[0];
+        assert_eq!(compare(spec, Shape { kind: None, ..shape_of(spec) }).len(), 1);
+    }
+
+    #[test]
+    fn device_maps_may_have_room_for_a_program() {
+        let ports = TABLE.iter().find(|s| s.kind == Kind::DevMapHash).unwrap();
+        assert!(compare(ports, Shape { value_size: 8, ..shape_of(ports) }).is_empty());
+        assert_eq!(compare(ports, Shape { value_size: 12, ..shape_of(ports) }).len(), 1);
+    }
+}

@@ -1,0 +1,129 @@
+//! How fast the kernel's `jiffies` run. Dialogs age in ticks of `jiffies >> shift`, and only the kernel knows HZ.
+
+use super::pins::PinDir;
+use crate::failure::{Failure, chain};
+use aya::{
+    TestRunOptions,
+    programs::{TestRun, Xdp},
+};
+use aya_obj::programs::XdpAttachType;
+use lb_common::map::expiry::request::LEN;
+use std::time::Duration;
+
+/// Values of CONFIG_HZ that kernels are built with.
+const USUAL: [u32; 4] = [100, 250, 300, 1000];
+/// Time between two readings: six jiffies of the slowest clock.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// A reading of both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// `bpf_jiffies64`.
+    pub jiffies: u64,
+    /// `bpf_ktime_get_ns`, in nanoseconds.
+    pub nanoseconds: u64,
+}
+
+/// The kernel's clock as dialogs are stamped with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// `bpf_jiffies64`.
+    pub jiffies: u64,
+    /// Jiffies per second.
+    pub hz: u32,
+}
+
+/// The pinned program `clock`, which reads the kernel's clocks.
+#[derive(Debug)]
+pub struct Clock(Xdp);
+
+impl Clock {
+    /// Opens the pinned program.
+    ///
+    /// # Errors
+    /// When it is not there or may not be opened.
+    pub fn open(pins: &PinDir) -> Result<Clock, Failure> {
+        let path = pins.clock();
+        Xdp::from_pin(&path, XdpAttachType::Interface).map(Clock).map_err(|e| {
+            Failure::bad("clock", format!("cannot use the program in {}: {}", path.display(), chain(&e)))
+        })
+    }
+
+    /// Reads both clocks.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn read(&self) -> Result<Reading, Failure> {
+        let mut packet = [0_u8; LEN];
+        let options = TestRunOptions {
+            data_in: Some(&[0; LEN]),
+            data_out: Some(&mut packet),
+            ..TestRunOptions::default()
+        };
+        self.0
+            .test_run(options)
+            .map_err(|e| Failure::bad("clock", format!("cannot run the program clock: {}", chain(&e))))?;
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&packet[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        Ok(Reading { jiffies: word(0), nanoseconds: word(8) })
+    }
+
+    /// Time and frequency. Takes some 60 ms.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn now(&self) -> Result<Now, Failure> {
+        let before = self.read()?;
+        std::thread::sleep(PAUSE);
+        let after = self.read()?;
+        let hz = hz_between(before, after).ok_or_else(|| {
+            let what = format!("the kernel's clocks contradict each other: {before:?}, then {after:?}");
+            Failure::bad("clock", what)
+        })?;
+        Ok(Now { jiffies: after.jiffies, hz })
+    }
+}
+
+/// The usual frequency nearest to what two readings show.
+fn hz_between(before: Reading, after: Reading) -> Option<u32> {
+    let jiffies = after.jiffies.checked_sub(before.jiffies).filter(|j| *j > 0)?;
+    let nanoseconds = after.nanoseconds.checked_sub(before.nanoseconds).filter(|n| *n > 0)?;
+    let measured = jiffies as f64 * 1e9 / nanoseconds as f64;
+    // By ratio: 300 measured as 270 is not 250.
+    USUAL.into_iter().min_by(|a, b| distance(measured, *a).total_cmp(&distance(measured, *b)))
+}
+
+fn distance(measured: f64, usual: u32) -> f64 {
+    (measured / f64::from(usual)).ln().abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(jiffies: u64, milliseconds: u64) -> Option<u32> {
+        let start = Reading { jiffies: 4_294_967_290, nanoseconds: 5_000_000 };
+        let end = Reading {
+            jiffies: start.jiffies + jiffies,
+            nanoseconds: start.nanoseconds + milliseconds * 1_000_000,
+        };
+        hz_between(start, end)
+    }
+
+    #[test]
+    fn readings_a_jiffy_off_still_show_the_frequency() {
+        assert_eq!([5, 6, 7].map(|j| after(j, 60)), [Some(100); 3]);
+        assert_eq!([15, 16].map(|j| after(j, 60)), [Some(250); 2]);
+        assert_eq!([18, 19].map(|j| after(j, 62)), [Some(300); 2]);
+        assert_eq!([59, 60, 61].map(|j| after(j, 60)), [Some(1000); 3]);
+    }
+
+    #[test]
+    fn clocks_that_stand_still_show_nothing() {
+        assert_eq!(after(0, 60), None);
+        assert_eq!(after(6, 0), None);
+    }
+}

@@ -1,0 +1,392 @@
+//! Typed handles for the pinned maps. They work from the pins alone, with or without a daemon.
+
+use super::{
+    adopt::map_failure,
+    load::open_map,
+    pins::PinDir,
+    sys::{self, Cursor},
+};
+use crate::failure::{Failure, Kind, chain};
+use aya::maps::{
+    Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash,
+};
+use lb_common::{
+    limits,
+    map::{
+        backend::{Backend, BackendAddress, will},
+        counters::{BackendCounter, Counter, ServiceCounter},
+        dialog::{Dialog, DialogKey, Tally},
+        listener_index, name,
+        service::{Listener, Service, ServiceKey},
+        settings::Settings,
+    },
+    verdict::Verdict,
+};
+use std::{collections::BTreeMap, os::fd::AsFd};
+
+/// Entries of one batch read: the kernel answers within a millisecond or so and stays preemptible.
+const BATCH: usize = 4096;
+
+/// Handles for the maps that the daemon and the CLI use.
+pub struct Maps {
+    settings: Array<MapData, Settings>,
+    services: HashMap<MapData, ServiceKey, Service>,
+    listeners: Array<MapData, Listener>,
+    backends: Array<MapData, Backend>,
+    backend_addresses: HashMap<MapData, ServiceKey, BackendAddress>,
+    dialogs: HashMap<MapData, DialogKey, Dialog>,
+    dialogs_capacity: u32,
+    tally: Array<MapData, Tally>,
+    ports: DevMapHash<MapData>,
+    verdicts: PerCpuArray<MapData, Counter>,
+    backend_counters: PerCpuArray<MapData, BackendCounter>,
+    service_counters: PerCpuArray<MapData, ServiceCounter>,
+    write_errors: PerCpuArray<MapData, u64>,
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Maps")
+    }
+}
+
+fn open<T>(pins: &PinDir, name: &str) -> Result<T, Failure>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    T::try_from(open_map(pins, name)?).map_err(|e| map_failure(&pins.map(name), e))
+}
+
+fn cannot(what: &str, error: &MapError) -> Failure {
+    Failure::bad("map_io", format!("cannot {what}: {}", chain(error)))
+}
+
+impl Maps {
+    /// Opens the pinned maps.
+    ///
+    /// # Errors
+    /// [`Kind::NotRunning`] when nothing is pinned, [`Kind::Permission`] when they may not be opened.
+    pub fn open(pins: &PinDir) -> Result<Maps, Failure> {
+        if pins.pinned_maps()?.is_empty() {
+            return Err(not_running(pins));
+        }
+        let dialogs_path = pins.map(name::DIALOGS);
+        let dialogs_capacity = aya::maps::MapInfo::from_pin(&dialogs_path)
+            .map_err(|e| map_failure(&dialogs_path, e))?
+            .max_entries();
+        Ok(Maps {
+            settings: open(pins, name::SETTINGS)?,
+            services: open(pins, name::SERVICES)?,
+            listeners: open(pins, name::LISTENERS)?,
+            backends: open(pins, name::BACKENDS)?,
+            backend_addresses: open(pins, name::BACKEND_ADDRESSES)?,
+            dialogs: open(pins, name::DIALOGS)?,
+            dialogs_capacity,
+            tally: open(pins, name::DIALOG_TALLY)?,
+            ports: open(pins, name::PORTS)?,
+            verdicts: open(pins, name::VERDICTS)?,
+            backend_counters: open(pins, name::BACKEND_COUNTERS)?,
+            service_counters: open(pins, name::SERVICE_COUNTERS)?,
+            write_errors: open(pins, name::WRITE_ERRORS)?,
+        })
+    }
+
+    /// SETTINGS.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        self.settings.get(&0, 0).map_err(|e| cannot("read SETTINGS", &e))
+    }
+
+    /// Writes SETTINGS.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_settings(&mut self, settings: &Settings) -> Result<(), Failure> {
+        self.settings.set(0, settings, 0).map_err(|e| cannot("write SETTINGS", &e))
+    }
+
+    /// All of SERVICES, in no order.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn services(&self) -> Result<Vec<(ServiceKey, Service)>, Failure> {
+        self.services.iter().collect::<Result<_, _>>().map_err(|e| cannot("read SERVICES", &e))
+    }
+
+    /// Writes an entry of SERVICES.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_service(&mut self, key: &ServiceKey, service: &Service) -> Result<(), Failure> {
+        self.services.insert(key, service, 0).map_err(|e| cannot("write SERVICES", &e))
+    }
+
+    /// Removes an entry of SERVICES; one that is not there is fine.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_service(&mut self, key: &ServiceKey) -> Result<(), Failure> {
+        absent_is_fine(self.services.remove(key)).map_err(|e| cannot("write SERVICES", &e))
+    }
+
+    /// A service's listener.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn listener(&self, service: u16, listener: u8) -> Result<Listener, Failure> {
+        let index = listener_index(service.into(), listener.into());
+        self.listeners.get(&index, 0).map_err(|e| cannot("read LISTENERS", &e))
+    }
+
+    /// Writes an entry of LISTENERS by its index.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_listener(&mut self, index: u32, listener: &Listener) -> Result<(), Failure> {
+        self.listeners.set(index, listener, 0).map_err(|e| cannot("write LISTENERS", &e))
+    }
+
+    /// One backend; [`will::ABSENT`] where there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn backend(&self, id: u16) -> Result<Backend, Failure> {
+        self.backends.get(&id.into(), 0).map_err(|e| cannot("read BACKENDS", &e))
+    }
+
+    /// All backends that are not absent, by id.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn backends(&self) -> Result<BTreeMap<u16, Backend>, Failure> {
+        let mut backends = BTreeMap::new();
+        for id in 0..limits::MAX_BACKENDS as u16 {
+            let backend = self.backend(id)?;
+            if backend.will != will::ABSENT {
+                backends.insert(id, backend);
+            }
+        }
+        Ok(backends)
+    }
+
+    /// Writes one backend.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_backend(&mut self, id: u16, backend: &Backend) -> Result<(), Failure> {
+        self.backends.set(id.into(), backend, 0).map_err(|e| cannot("write BACKENDS", &e))
+    }
+
+    /// All of BACKEND_ADDRESSES, in no order.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn backend_addresses(&self) -> Result<Vec<(ServiceKey, BackendAddress)>, Failure> {
+        self.backend_addresses
+            .iter()
+            .collect::<Result<_, _>>()
+            .map_err(|e| cannot("read BACKEND_ADDRESSES", &e))
+    }
+
+    /// Writes an entry of BACKEND_ADDRESSES.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_backend_address(&mut self, key: &ServiceKey, value: &BackendAddress) -> Result<(), Failure> {
+        self.backend_addresses.insert(key, value, 0).map_err(|e| cannot("write BACKEND_ADDRESSES", &e))
+    }
+
+    /// Removes an entry of BACKEND_ADDRESSES; one that is not there is fine.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_backend_address(&mut self, key: &ServiceKey) -> Result<(), Failure> {
+        absent_is_fine(self.backend_addresses.remove(key)).map_err(|e| cannot("write BACKEND_ADDRESSES", &e))
+    }
+
+    /// One dialog.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn dialog(&self, key: &DialogKey) -> Result<Option<Dialog>, Failure> {
+        match self.dialogs.get(key, 0) {
+            Ok(dialog) => Ok(Some(dialog)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(e) => Err(cannot("read DIALOGS", &e)),
+        }
+    }
+
+    /// Most entries that DIALOGS can hold.
+    pub fn dialogs_capacity(&self) -> u32 {
+        self.dialogs_capacity
+    }
+
+    /// How many dialogs there are.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn tally(&self) -> Result<Tally, Failure> {
+        self.tally.get(&0, 0).map_err(|e| cannot("read DIALOG_TALLY", &e))
+    }
+
+    /// Hands all dialogs to `visit`, some thousand at a time, in no order. Entries that come or go meanwhile may be
+    /// missed or seen twice.
+    ///
+    /// # Errors
+    /// The kernel's, or that of `visit`.
+    pub fn for_each_dialogs(
+        &self,
+        mut visit: impl FnMut(&[DialogKey], &[Dialog]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let data: &MapData = self.dialogs.map();
+        let fd = data.fd().as_fd();
+        let mut cursor = Cursor::default();
+        let mut keys = vec![DialogKey::default(); BATCH];
+        let mut values = vec![Dialog::default(); BATCH];
+        loop {
+            let (count, more) = match sys::lookup_batch(fd, &mut cursor, &mut keys, &mut values) {
+                Ok(read) => read,
+                // EINVAL: a kernel before 5.6.
+                Err(e) if cursor == Cursor::default() && e.raw_os_error() == Some(libc::EINVAL) => {
+                    return self.for_each_dialogs_slowly(visit);
+                }
+                Err(e) => return Err(Failure::bad("map_io", format!("cannot read DIALOGS: {e}"))),
+            };
+            visit(&keys[..count], &values[..count])?;
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    fn for_each_dialogs_slowly(
+        &self,
+        mut visit: impl FnMut(&[DialogKey], &[Dialog]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        for entry in self.dialogs.iter() {
+            let (key, dialog) = entry.map_err(|e| cannot("read DIALOGS", &e))?;
+            visit(&[key], &[dialog])?;
+        }
+        Ok(())
+    }
+
+    /// Makes PORTS hold exactly these interfaces.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_ports(&mut self, ifindexes: &[u32]) -> Result<(), Failure> {
+        let present: Vec<u32> =
+            self.ports.keys().collect::<Result<_, _>>().map_err(|e| cannot("read PORTS", &e))?;
+        for ifindex in ifindexes {
+            self.ports.insert(*ifindex, *ifindex, None, 0).map_err(|e| {
+                Failure::bad("map_io", format!("cannot put interface {ifindex} into PORTS: {}", chain(&e)))
+            })?;
+        }
+        for ifindex in present.into_iter().filter(|i| !ifindexes.contains(i)) {
+            absent_is_fine(self.ports.remove(ifindex)).map_err(|e| cannot("write PORTS", &e))?;
+        }
+        Ok(())
+    }
+
+    /// A verdict's counter, summed over all CPUs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn verdict(&self, verdict: Verdict) -> Result<(Counter, Vec<Counter>), Failure> {
+        let values = self.verdicts.get(&verdict.index(), 0).map_err(|e| cannot("read VERDICTS", &e))?;
+        let sum = sum(&values, |a, b| {
+            a.packets += b.packets;
+            a.bytes += b.bytes;
+        });
+        Ok((sum, values.to_vec()))
+    }
+
+    /// A backend's counter, summed over all CPUs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn backend_counter(&self, id: u16) -> Result<BackendCounter, Failure> {
+        let values =
+            self.backend_counters.get(&id.into(), 0).map_err(|e| cannot("read BACKEND_COUNTERS", &e))?;
+        Ok(sum(&values, |a, b| {
+            a.packets += b.packets;
+            a.bytes += b.bytes;
+            a.reply_packets += b.reply_packets;
+            a.reply_bytes += b.reply_bytes;
+            a.calls += b.calls;
+            a.transactions += b.transactions;
+        }))
+    }
+
+    /// Sets a backend's counter to zero, for an id that is used anew.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn clear_backend_counter(&mut self, id: u16) -> Result<(), Failure> {
+        let cannot = |e: MapError| cannot("write BACKEND_COUNTERS", &e);
+        let cpus = self.backend_counters.get(&id.into(), 0).map_err(cannot)?.len();
+        let zeros = PerCpuValues::try_from(vec![BackendCounter::default(); cpus])
+            .map_err(|e| Failure::bad("map_io", format!("cannot count the CPUs: {e}")))?;
+        self.backend_counters.set(id.into(), zeros, 0).map_err(cannot)
+    }
+
+    /// A service's counter, summed over all CPUs.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn service_counter(&self, service: u16) -> Result<ServiceCounter, Failure> {
+        let values =
+            self.service_counters.get(&service.into(), 0).map_err(|e| cannot("read SERVICE_COUNTERS", &e))?;
+        Ok(sum(&values, |a, b| {
+            a.packets += b.packets;
+            a.bytes += b.bytes;
+            for (a, b) in a.methods.iter_mut().zip(&b.methods) {
+                *a += b;
+            }
+        }))
+    }
+
+    /// Error numbers of failed map writes in the kernel, with how often; without those that never happened.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn write_errors(&self) -> Result<Vec<(u32, u64)>, Failure> {
+        let mut errors = Vec::new();
+        for errno in 0..limits::MAX_ERRNO {
+            let values = self.write_errors.get(&errno, 0).map_err(|e| cannot("read WRITE_ERRORS", &e))?;
+            let count: u64 = values.iter().sum();
+            if count > 0 {
+                errors.push((errno, count));
+            }
+        }
+        Ok(errors)
+    }
+}
+
+fn sum<T: aya::Pod + Default>(values: &PerCpuValues<T>, add: impl Fn(&mut T, &T)) -> T {
+    let mut total = T::default();
+    for value in values.iter() {
+        add(&mut total, value);
+    }
+    total
+}
+
+fn absent_is_fine(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Nothing is pinned.
+pub fn not_running(pins: &PinDir) -> Failure {
+    Failure::new(
+        Kind::NotRunning,
+        "not_running",
+        format!("sipsteer is not attached: there are no maps in {}", pins.path().display()),
+    )
+    .remedy("start it with `sipsteer run` (or `systemctl start sipsteer`)")
+}

@@ -1,0 +1,58 @@
+//! What the maps do not say, left in the run directory by the daemon.
+
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Names that the CLI wants with or without a daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Name of the balancer.
+    pub node: String,
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Names of the zones, by the number that backends carry.
+    pub zones: Vec<String>,
+}
+
+impl Facts {
+    /// What the latest daemon left; without it only the host's name.
+    pub fn read(path: &Path) -> Facts {
+        let left = fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        left.unwrap_or_else(|| Facts { node: host_name(), ..Facts::default() })
+    }
+
+    /// Leaves them.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let new = path.with_extension("new");
+        fs::write(&new, serde_json::to_vec(self)?)?;
+        fs::rename(&new, path)
+    }
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_come_back_and_their_absence_is_no_error() {
+        let path = std::env::temp_dir().join(format!("sipsteer-facts-{}.json", std::process::id()));
+        assert_eq!(Facts::read(&path), Facts { node: host_name(), ..Facts::default() });
+        let facts =
+            Facts { node: "lb1".to_owned(), config: "/etc/x.toml".into(), zones: vec!["uk".to_owned()] };
+        facts.write(&path).unwrap();
+        assert_eq!(Facts::read(&path), facts);
+        fs::write(&path, "{").unwrap();
+        assert_eq!(Facts::read(&path).zones, Vec::<String>::new());
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,53 @@
+//! What people look at: the maps as documents with names, for `--json`, tables and the API.
+//!
+//! Names are those of the configuration, units stand in the names, `null` means not known.
+
+pub mod backends;
+pub mod counters;
+pub mod dialogs;
+pub mod facts;
+pub mod services;
+pub mod status;
+
+use lb_common::map::backend::{health, name_of, will};
+use std::net::SocketAddr;
+
+/// A MAC address as people write it.
+pub fn mac(mac: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
+
+/// The operator's will as a word.
+pub fn will_word(number: u8) -> &'static str {
+    match number {
+        will::ABSENT => "absent",
+        will::ENABLED => "enabled",
+        will::DRAINING => "draining",
+        will::DISABLED => "disabled",
+        will::REMOVED => "removed",
+        _ => "unknown",
+    }
+}
+
+/// The observed health as a word.
+pub fn health_word(number: u8) -> &'static str {
+    match number {
+        health::UP => "up",
+        health::DOWN => "down",
+        _ => "unknown",
+    }
+}
+
+/// A name from a map, or a stand-in with its number.
+pub fn name_or(bytes: &[u8; lb_common::limits::NAME_LEN], what: &str, number: u16) -> String {
+    match name_of(bytes) {
+        "" => format!("{what}-{number}"),
+        name => name.to_owned(),
+    }
+}
+
+/// An address with its transport, as the configuration writes listeners.
+pub fn listen(address: SocketAddr) -> String {
+    format!("{address}/udp")
+}

@@ -1,0 +1,270 @@
+//! The life of the daemon beside the data plane, which outlives it.
+
+mod support;
+
+use anyhow::Result;
+use aya::maps::{Array, HashMap, Map, MapData};
+use lb_common::map::{
+    dialog::{Dialog, DialogKey, Phase, State, Tally},
+    name,
+    settings::Settings,
+};
+use lb_tests::{needs_bpf, process::wait_until};
+use rustix::process::Signal;
+use serde_json::Value;
+use sipsteer::dataplane::{clock::Clock, pins::PinDir};
+use std::{
+    os::unix::{fs::PermissionsExt, net::UnixDatagram},
+    time::Duration,
+};
+use support::{BACKENDS, Bench, PATIENCE};
+
+fn settings(bench: &Bench) -> Result<Array<MapData, Settings>> {
+    Ok(Map::from_map_data(MapData::from_pin(bench.pins.join(name::SETTINGS))?)?.try_into()?)
+}
+
+fn dialogs(bench: &Bench) -> Result<HashMap<MapData, DialogKey, Dialog>> {
+    Ok(Map::from_map_data(MapData::from_pin(bench.pins.join(name::DIALOGS))?)?.try_into()?)
+}
+
+fn link(status: &Value) -> (u64, u64) {
+    let interface = &status["interfaces"][0];
+    (interface["link"].as_u64().unwrap(), interface["program"].as_u64().unwrap())
+}
+
+fn names(status: &Value, will: &str) -> Vec<String> {
+    let backends = status["backends"].as_array().unwrap().iter();
+    backends.filter(|b| b["will"] == will).map(|b| b["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn after_kill_9_the_data_plane_goes_on_and_the_next_start_takes_it_over() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let first = bench.start(&[])?;
+    let before = link(&bench.status()?);
+    let (key, dialog) = (DialogKey::new(7, 0), Dialog { call_key: 7, ..Dialog::default() });
+    dialogs(&bench)?.insert(key, dialog, 0)?;
+    first.kill()?;
+    assert_eq!(bench.program_on("front")?, Some(before.1));
+    let alone = bench.status()?;
+    assert_eq!((&alone["daemon"], &alone["state"]), (&Value::Null, &"degraded".into()));
+
+    let second = bench.start(&[])?;
+    let after = link(&bench.status()?);
+    assert_eq!(after.0, before.0, "the link stays");
+    assert_ne!(after.1, before.1, "the program is another one");
+    assert_eq!(bench.program_on("front")?, Some(after.1));
+    assert_eq!(dialogs(&bench)?.get(&key, 0)?, dialog);
+    assert_eq!(bench.status()?["state"], "ok");
+    second.end();
+    Ok(())
+}
+
+#[test]
+fn stopping_leaves_it_and_detach_leaves_nothing() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let daemon = bench.start(&[])?;
+    daemon.signal(Signal::TERM)?;
+    assert!(daemon.wait(PATIENCE)?.success());
+    let log = daemon.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("goes on steering on front") && last.contains("sipsteer detach"), "{last}");
+    assert!(bench.program_on("front")?.is_some());
+
+    let kept = bench.json(&["detach", "--keep-maps"])?;
+    assert_eq!((&kept["interfaces"][0], &kept["maps_removed"]), (&"front".into(), &0.into()));
+    assert_eq!(bench.program_on("front")?, None);
+    assert!(bench.pins.join(name::DIALOGS).exists());
+    let gone = bench.json(&["detach"])?;
+    assert_eq!(gone["maps_removed"], lb_common::map::TABLE.len());
+    assert!(!bench.pins.exists());
+    let again = bench.ask(&["detach"])?;
+    assert_eq!((again.status, again.stdout.contains("nothing to do")), (0, true));
+    Ok(())
+}
+
+#[test]
+fn an_ephemeral_run_leaves_nothing() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    assert!(bench.program_on("front")?.is_some());
+    let socket = std::fs::metadata(bench.run_dir().join("api.sock"))?;
+    assert_eq!(socket.permissions().mode() & 0o777, 0o660);
+    daemon.signal(Signal::INT)?;
+    assert!(daemon.wait(PATIENCE)?.success());
+    assert_eq!(bench.program_on("front")?, None);
+    assert!(!bench.pins.exists());
+    assert!(!bench.run_dir().join("api.sock").exists());
+    Ok(())
+}
+
+#[test]
+fn maps_of_another_abi_are_left_alone() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    let program = bench.program_on("front")?;
+    let mut map = settings(&bench)?;
+    let foreign = Settings { abi: 999, ..map.get(&0, 0)? };
+    map.set(0, foreign, 0)?;
+    bench.ask(&["run"])?.refused(1, &["SETTINGS.abi is 999", "left alone", "sipsteer detach"]);
+    assert_eq!(settings(&bench)?.get(&0, 0)?, foreign);
+    assert_eq!(bench.program_on("front")?, program);
+    assert_eq!(bench.ask(&["detach"])?.status, 0);
+    bench.start(&["--ephemeral"])?.end();
+    Ok(())
+}
+
+#[test]
+fn maps_of_another_shape_are_left_alone() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    let program = bench.program_on("front")?;
+    let pin = bench.pins.join(name::DIALOG_TALLY);
+    std::fs::remove_file(&pin)?;
+    Array::<MapData, u32>::create(3, 0)?.pin(&pin)?;
+    let words =
+        ["DIALOG_TALLY has values of 4 bytes, not 16", "room for 3 entries, not 1", "sipsteer detach"];
+    bench.ask(&["run"])?.refused(1, &words);
+    assert_eq!(bench.program_on("front")?, program);
+    bench.configure(&bench.config(&["front"], &BACKENDS).replace("max = 4096", "max = 8192"))?;
+    bench.ask(&["run"])?.refused(1, &words);
+    Ok(())
+}
+
+#[test]
+fn a_table_of_another_size_is_left_alone() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    bench.configure(&bench.config(&["front"], &BACKENDS).replace("max = 4096", "max = 8192"))?;
+    bench.ask(&["run"])?.refused(1, &["room for 4096 dialogs", "wants 8192", "dialogs.max = 4096"]);
+    Ok(())
+}
+
+#[test]
+fn a_reload_changes_what_it_says_and_a_bad_file_changes_nothing() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    let good = bench.config(&["front"], &BACKENDS);
+    bench.configure(&good)?;
+    let plan = bench.json(&["reload"])?;
+    assert_eq!(plan["plan"]["backends"]["added"], serde_json::json!(["sw3"]));
+    assert_eq!(names(&bench.status()?, "enabled"), ["sw1", "sw2", "sw3"]);
+
+    bench.configure(&format!("{good}zone = 7\n[[backend]]\nname = \"sw1\"\n"))?;
+    bench.ask(&["reload"])?.refused(1, &["is refused", "zone", "\"sw1\"", "sipsteer.toml:"]);
+    let status = bench.status()?;
+    assert_eq!(names(&status, "enabled"), ["sw1", "sw2", "sw3"]);
+    assert_eq!(status["state"], "degraded", "somebody should know");
+    assert!(status["daemon"]["reload_refused"].as_str().unwrap().contains("is refused"));
+
+    bench.configure(&bench.config(&["front"], &BACKENDS[..1]))?;
+    daemon.signal(Signal::HUP)?;
+    wait_until("SIGHUP was obeyed", PATIENCE, || Ok(names(&bench.status()?, "enabled") == ["sw1"]))?;
+    assert_eq!(names(&bench.status()?, "removed"), ["sw2", "sw3"], "their calls go on");
+    Ok(())
+}
+
+#[test]
+fn a_reload_attaches_to_new_interfaces_and_leaves_old_ones() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.balancer.connect("back", &bench.far, "eth1")?;
+    let _daemon = bench.start(&["--ephemeral"])?;
+    bench.configure(&bench.config(&["back"], &BACKENDS))?;
+    bench.json(&["reload"])?;
+    assert_eq!(bench.program_on("front")?, None);
+    assert!(bench.program_on("back")?.is_some());
+    bench.configure(&bench.config(&["back", "eth9"], &BACKENDS))?;
+    bench.ask(&["reload"])?.refused(1, &["eth9"]);
+    assert!(bench.program_on("back")?.is_some());
+    Ok(())
+}
+
+#[test]
+fn removed_backends_without_calls_are_released() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    bench.configure(&bench.config(&["front"], &BACKENDS[1..2]))?;
+    // The next start finds them removed and looks at all dialogs at once.
+    let _daemon = bench.start(&["--ephemeral"])?;
+    wait_until("the removed backend is released", PATIENCE, || {
+        Ok(bench.status()?["backends"].as_array().unwrap().len() == 1)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn systemd_learns_when_it_is_ready_and_when_it_stops() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let path = bench.folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&path)?;
+    systemd.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let daemon = bench.start_with(&[("NOTIFY_SOCKET", path.to_str().unwrap())], &["--ephemeral"])?;
+    let heard = || -> Result<String> {
+        let mut buffer = [0; 512];
+        let length = systemd.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).trim().to_owned())
+    };
+    assert_eq!(heard()?, "READY=1");
+    assert_eq!(heard()?, "WATCHDOG=1", "from the loop that does the work");
+    daemon.signal(Signal::TERM)?;
+    while heard()? != "STOPPING=1" {}
+    Ok(())
+}
+
+#[test]
+fn a_reload_does_not_wait_for_an_interface_that_is_gone() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.balancer.connect("back", &bench.far, "eth1")?;
+    bench.configure(&bench.config(&["front", "back"], &BACKENDS[..1]))?;
+    let _daemon = bench.start(&["--ephemeral"])?;
+    bench.balancer.ip("link del back")?;
+    wait_until("its absence is told", PATIENCE, || Ok(bench.status()?["interfaces"][0]["ifindex"] == 0))?;
+    bench.configure(&bench.config(&["front", "back"], &BACKENDS))?;
+    bench.json(&["reload"])?;
+    assert_eq!(names(&bench.status()?, "enabled"), ["sw1", "sw2", "sw3"]);
+    bench.balancer.connect("back", &bench.far, "eth1")?;
+    wait_until("it is attached again", PATIENCE, || Ok(bench.program_on("back")?.is_some()))
+}
+
+#[test]
+fn dialogs_that_the_kernel_forgot_are_buried() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    let settings = settings(&bench)?.get(&0, 0)?;
+    let now = Clock::open(&PinDir::new(&bench.pins)).unwrap().now().unwrap();
+    let seen = |ago: u32| ((now.jiffies >> settings.tick_shift) as u32).wrapping_sub(ago) as u16;
+    let mut dialogs = dialogs(&bench)?;
+    let mut add = |call_key, phase: Phase, seen| {
+        let state = State { phase: phase as u8, seen, ..State::default() };
+        dialogs.insert(DialogKey::new(call_key, 0), Dialog { call_key, state, ..Dialog::default() }, 0)
+    };
+    // None of them is in a queue. More than one request holds.
+    for key in 1..=200 {
+        add(key, Phase::Ended, seen(settings.ended_ticks + 100))?;
+    }
+    add(1001, Phase::Answered, seen(settings.ended_ticks + 100))?;
+    add(1002, Phase::Ended, seen(0))?;
+    let mut tally: Array<MapData, Tally> =
+        Map::from_map_data(MapData::from_pin(bench.pins.join(name::DIALOG_TALLY))?)?.try_into()?;
+    tally.set(0, Tally { entries: 202, unconfirmed: 0 }, 0)?;
+
+    let daemon = bench.start(&["--ephemeral"])?;
+    wait_until("the overdue ones are gone", PATIENCE, || Ok(tally.get(&0, 0)?.entries == 2))?;
+    let mut left: Vec<u64> = dialogs.keys().map(|k| k.map(|k| k.call_key)).collect::<Result<_, _>>()?;
+    left.sort_unstable();
+    assert_eq!(left, [1001, 1002]);
+    assert!(daemon.log().contains("200 of 202 dialogs were overdue"), "{}", daemon.last_words());
+    Ok(())
+}

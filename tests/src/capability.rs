@@ -1,0 +1,50 @@
+//! What a test needs of the machine. A test that cannot run says why, in the kernel's words; where `CI` is set, not
+//! being able to run is a failure.
+
+use aya::programs::loaded_programs;
+use std::{env, io::Write};
+
+/// Whether this process may make network namespaces and load BPF programs; if not, why, and what to do about it.
+pub fn bpf_and_namespaces() -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(
+            "it makes network namespaces and loads BPF programs, which needs root: run it with sudo".into()
+        );
+    }
+    if let Some(Err(error)) = loaded_programs().next() {
+        return Err(format!(
+            "the kernel refuses the bpf system call: {error}; it needs CAP_BPF and CAP_NET_ADMIN, and a kernel with \
+             CONFIG_BPF_SYSCALL"
+        ));
+    }
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Err("the kernel has no /sys/kernel/btf/vmlinux; it needs CONFIG_DEBUG_INFO_BTF".into());
+    }
+    Ok(())
+}
+
+/// Whether the test may go on. Otherwise says loudly that it is skipped.
+///
+/// # Panics
+/// Where `CI` is set to something other than `false`, 0 or nothing: there nothing is skipped.
+pub fn may_run(test: &str) -> bool {
+    let Err(reason) = bpf_and_namespaces() else { return true };
+    let ci = env::var("CI").unwrap_or_default();
+    assert!(
+        matches!(ci.as_str(), "" | "0" | "false"),
+        "{test} cannot run, and CI={ci} forbids skipping: {reason}"
+    );
+    // Not eprintln, which the test harness swallows.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
+    false
+}
+
+/// Returns `Ok(())` from the test when the machine cannot run it.
+#[macro_export]
+macro_rules! needs_bpf {
+    () => {
+        if !$crate::capability::may_run(std::thread::current().name().unwrap_or("a test")) {
+            return Ok(());
+        }
+    };
+}

@@ -1,0 +1,267 @@
+//! The `sipsteer` under test: its configuration, its life and what it says.
+
+use crate::{
+    cleanup::Cleanup,
+    command::output,
+    netns,
+    process::{Process, wait_until},
+    topology::{Backend, Lab},
+};
+use anyhow::{Context, Result, anyhow, ensure};
+use aya::maps::{Array, Map, MapData};
+use lb_common::{
+    map::{dialog::Tally, name},
+    verdict::Verdict,
+};
+use serde_json::Value;
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+/// How long the daemon may take until it steers.
+const START: Duration = Duration::from_secs(20);
+
+/// Builds the daemon in the profile of the program that asks, and returns the binary.
+///
+/// # Errors
+/// When it cannot be built, or the program does not lie in cargo's target folder.
+pub fn binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(|error| anyhow!(error))
+}
+
+fn build() -> Result<PathBuf> {
+    let own = env::current_exe()?;
+    // target/<profile>/xtask, or target/<profile>/deps/<test>
+    let folder =
+        own.ancestors().skip(1).find(|f| !f.ends_with("deps")).context("this program lies nowhere")?;
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "build",
+        "--quiet",
+        "--package",
+        "sipsteer",
+        "--target-dir",
+    ]);
+    cargo.arg(folder.parent().context("this program lies in no target folder")?);
+    if folder.ends_with("release") {
+        cargo.arg("--release");
+    }
+    // On stderr, since stdout may be somebody's JSON.
+    let status = cargo.stdin(Stdio::null()).stdout(Stdio::null()).status().context("cannot run cargo")?;
+    ensure!(status.success(), "sipsteer was not built");
+    Ok(folder.join("sipsteer"))
+}
+
+/// A configuration for a lab: one service `trunks`, one zone.
+pub struct Config {
+    head: String,
+    backends: Vec<String>,
+}
+
+impl Config {
+    /// Every backend of the lab.
+    pub fn of(lab: &Lab) -> Config {
+        let interfaces = lab.interfaces();
+        let key = lab.folder().join("hash.key");
+        let head = format!(
+            "[node]\nname = \"lb1\"\ninterfaces = {interfaces:?}\nhash_key_file = {key:?}\n\n\
+             [[service]]\nname = \"trunks\"\nlisten = [\"{}/udp\"]\nforwarding = \"{}\"\nzones = [\"here\"]\n\n",
+            lab.service(),
+            lab.forwarding,
+        );
+        Config { head, backends: lab.backends.iter().map(table_of).collect() }
+    }
+
+    /// The same without one backend.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Config {
+        self.backends.retain(|table| !table.contains(&format!("name = {name:?}")));
+        self
+    }
+
+    /// The same with more lines, a table of its own.
+    #[must_use]
+    pub fn with(mut self, table: &str) -> Config {
+        self.head.push_str(table);
+        self.head.push_str("\n\n");
+        self
+    }
+
+    /// The TOML text.
+    pub fn text(&self) -> String {
+        format!("{}{}", self.head, self.backends.concat())
+    }
+}
+
+fn table_of(backend: &Backend) -> String {
+    format!(
+        "[[backend]]\nname = {:?}\nzone = \"here\"\naddress = \"{}:5060\"\nmax_cps = \"unlimited\"\n\
+         max_channels = \"unlimited\"\n\n",
+        backend.name, backend.address
+    )
+}
+
+/// Where one node keeps its things, so that several can run on one machine.
+pub struct Node<'a> {
+    lab: &'a Lab,
+    /// The program.
+    pub binary: PathBuf,
+    /// Pinned maps and links.
+    pub pins: PathBuf,
+    /// Socket and locks.
+    pub run: PathBuf,
+    /// The configuration file.
+    pub config: PathBuf,
+    _cleanup: Cleanup,
+}
+
+impl<'a> Node<'a> {
+    /// A node in the lab's balancer, with its configuration written and nothing started. When it is dropped, whatever it
+    /// has pinned goes.
+    ///
+    /// # Errors
+    /// When the daemon cannot be built or the lab's folder cannot be written.
+    pub fn new(lab: &'a Lab, config: &Config) -> Result<Node<'a>> {
+        let binary = binary()?;
+        let pins = Path::new(netns::BPF).join(lab.balancer.name());
+        let pinned = pins.clone();
+        let folder = lab.folder();
+        let node = Node {
+            lab,
+            binary,
+            _cleanup: Cleanup::new(move || unpin(&pinned)),
+            pins,
+            run: folder.join("run"),
+            config: folder.join("sipsteer.toml"),
+        };
+        fs::create_dir_all(&node.run)?;
+        node.configure(config)?;
+        Ok(node)
+    }
+
+    /// Writes another configuration; the daemon learns of it by [`Node::succeed`] with `reload`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn configure(&self, config: &Config) -> Result<()> {
+        fs::write(&self.config, config.text())
+            .with_context(|| format!("cannot write {}", self.config.display()))
+    }
+
+    /// Starts `run` with more arguments and waits until it steers.
+    ///
+    /// # Errors
+    /// When it ends or does not steer in time; the error holds its last words.
+    pub fn start(&self, arguments: &[&str]) -> Result<Process> {
+        let process = self.spawn(arguments)?;
+        wait_until("sipsteer steers", START, || {
+            ensure!(process.status()?.is_none(), "sipsteer does not run; {}", process.last_words());
+            Ok(self.command(&["status", "--json"]).output()?.status.success())
+        })
+        .with_context(|| process.last_words())?;
+        Ok(process)
+    }
+
+    /// Starts `run` with more arguments, whatever becomes of it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Process> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = self.lab.folder().join(format!("sipsteer-{number}.log"));
+        let all = ["run"].iter().chain(arguments).map(|a| (*a).into()).chain(self.places(true));
+        Process::start(&self.lab.balancer, &self.binary, all.collect::<Vec<_>>(), &log)
+    }
+
+    /// Runs a subcommand to its end, whatever that is.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn ask(&self, arguments: &[&str]) -> Result<Output> {
+        output(&mut self.command(arguments))
+    }
+
+    /// Runs a subcommand that must succeed and returns its stdout.
+    ///
+    /// # Errors
+    /// When it fails; the error holds its stderr.
+    pub fn succeed(&self, arguments: &[&str]) -> Result<String> {
+        crate::command::run(&mut self.command(arguments))
+    }
+
+    /// Runs a subcommand with `--json` and returns its document.
+    ///
+    /// # Errors
+    /// When it fails or does not print JSON.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.succeed(&[arguments, &["--json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("sipsteer {arguments:?} printed {text:?}"))
+    }
+
+    /// Verdicts that occurred, with their packets, in the order of their numbers.
+    ///
+    /// # Errors
+    /// When `counters` fails or its document is not as promised.
+    pub fn verdicts(&self) -> Result<Vec<(String, u64)>> {
+        let document = self.json(&["counters"])?;
+        let rows = document["verdicts"].as_array().context("`counters --json` has no list `verdicts`")?;
+        let pair = |row: &Value| Some((row["verdict"].as_str()?.to_owned(), row["packets"].as_u64()?));
+        let pairs = rows.iter().map(|row| pair(row).with_context(|| format!("not a verdict: {row}")));
+        Ok(pairs.collect::<Result<Vec<_>>>()?.into_iter().filter(|(_, packets)| *packets > 0).collect())
+    }
+
+    /// Packets of one verdict.
+    ///
+    /// # Errors
+    /// As [`Node::verdicts`].
+    pub fn packets(&self, verdict: Verdict) -> Result<u64> {
+        Ok(self
+            .verdicts()?
+            .into_iter()
+            .find(|(name, _)| name == verdict.name())
+            .map_or(0, |(_, packets)| packets))
+    }
+
+    /// Dialogs in the table, the dead ones included; needs no daemon.
+    ///
+    /// # Errors
+    /// When the maps are not there.
+    pub fn dialogs(&self) -> Result<u64> {
+        let map = MapData::from_pin(self.pins.join(name::DIALOG_TALLY))?;
+        let tallies: Array<MapData, Tally> = Map::Array(map).try_into()?;
+        Ok(tallies.get(&0, 0)?.entries)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lab.balancer.command(&self.binary);
+        command.args(arguments).args(self.places(false));
+        command
+    }
+
+    fn places(&self, config: bool) -> Vec<std::ffi::OsString> {
+        let mut places =
+            vec!["--pin-dir".into(), (&self.pins).into(), "--run-dir".into(), (&self.run).into()];
+        if config {
+            places.extend(["--config".into(), (&self.config).into()]);
+        }
+        places
+    }
+}
+
+/// Removes a pin directory. The programs and maps go when nothing else holds them.
+fn unpin(pins: &Path) {
+    // It is gone already after `run --ephemeral`.
+    let _ = fs::remove_dir_all(pins);
+}

@@ -1,0 +1,176 @@
+//! A SIP network in namespaces: a client, a balancer and its backends, wired as `nat` or `l2` asks.
+//!
+//! ```text
+//! nat:  client ─── front[balancer]back ─── switch ═══ sw1, sw2, sw3     default route of backends: balancer
+//! l2:   client ═══ switch ═══ front[balancer], sw1, sw2, sw3            service address on the backends' loopback
+//! ```
+
+use crate::{cleanup::Folder, netns::Namespace, program::PassProgram};
+use anyhow::Result;
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+    path::Path,
+};
+
+/// Port of every SIP server here.
+pub const SIP_PORT: u16 = 5060;
+/// The service's address.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+/// The client's address.
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+/// The balancer's interface towards clients.
+pub const FRONT: &str = "front";
+/// The balancer's interface towards backends, in `nat`.
+pub const BACK: &str = "back";
+/// The only interface of everybody else.
+pub const DEVICE: &str = "eth0";
+
+/// How packets get to the backends; DESIGN's forwarding modes that have a topology here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Destination rewrite, replies through the balancer.
+    Nat,
+    /// MAC rewrite, replies straight to the caller.
+    L2,
+}
+
+impl fmt::Display for Forwarding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Forwarding::Nat => "nat",
+            Forwarding::L2 => "l2",
+        })
+    }
+}
+
+/// One backend.
+pub struct Backend {
+    /// `sw1`, `sw2`, ...
+    pub name: String,
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its own address.
+    pub address: Ipv4Addr,
+    /// The address its SIP server binds: its own, or the service's in `l2`.
+    pub listens_on: Ipv4Addr,
+}
+
+/// The network. Everything in it is gone when it is dropped.
+pub struct Lab {
+    /// How it is wired.
+    pub forwarding: Forwarding,
+    /// Where callers live.
+    pub client: Namespace,
+    /// Where `sipsteer` runs.
+    pub balancer: Namespace,
+    /// The backends, in order of their names.
+    pub backends: Vec<Backend>,
+    folder: Folder,
+    _far_ends: Vec<PassProgram>,
+    _switch: Namespace,
+}
+
+impl Lab {
+    /// Wires a network with this many backends, at most 200.
+    ///
+    /// # Errors
+    /// Without root, or when `ip` or `ethtool` is missing.
+    pub fn new(forwarding: Forwarding, backends: u8) -> Result<Lab> {
+        let switch = Namespace::new("switch")?;
+        switch.ip("link add br0 type bridge")?;
+        switch.ip("link set br0 up")?;
+        let client = Namespace::new("client")?;
+        let balancer = Namespace::new("balancer")?;
+        let backends =
+            (1..=backends).map(|n| add_backend(forwarding, &switch, n)).collect::<Result<Vec<_>>>()?;
+        let far_ends = match forwarding {
+            Forwarding::Nat => wire_nat(&client, &balancer, &switch)?,
+            Forwarding::L2 => wire_l2(&client, &balancer, &switch)?,
+        };
+        let folder = Folder::new("lab-")?;
+        Ok(Lab { forwarding, client, balancer, backends, folder, _far_ends: far_ends, _switch: switch })
+    }
+
+    /// A folder for logs and files, which goes with the lab.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where callers send to.
+    pub fn service(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(VIP, SIP_PORT)
+    }
+
+    /// The balancer's interfaces that `sipsteer` attaches to.
+    pub fn interfaces(&self) -> &'static [&'static str] {
+        match self.forwarding {
+            Forwarding::Nat => &[FRONT, BACK],
+            Forwarding::L2 => &[FRONT],
+        }
+    }
+}
+
+/// Joins a device of a namespace to a new port of the switch.
+fn plug(switch: &Namespace, port: &str, namespace: &Namespace, device: &str) -> Result<()> {
+    namespace.connect(device, switch, port)?;
+    switch.ip(&format!("link set {port} master br0")).map(drop)
+}
+
+/// A backend as the manual tells operators to set one up.
+fn add_backend(forwarding: Forwarding, switch: &Namespace, number: u8) -> Result<Backend> {
+    let name = format!("sw{number}");
+    let namespace = Namespace::new(&name)?;
+    plug(switch, &name, &namespace, DEVICE)?;
+    let (address, listens_on) = match forwarding {
+        Forwarding::Nat => {
+            let address = Ipv4Addr::new(10, 0, 0, 10 + number);
+            namespace.ip(&format!("addr add {address}/24 dev {DEVICE}"))?;
+            namespace.ip("route add default via 10.0.0.1")?;
+            (address, address)
+        }
+        Forwarding::L2 => {
+            let address = Ipv4Addr::new(203, 0, 113, 10 + number);
+            // The service address is on the loopback, and ARP must neither answer for it nor speak of it.
+            namespace.sysctl(&[("ipv4/conf/all/arp_ignore", "1"), ("ipv4/conf/all/arp_announce", "2")])?;
+            namespace.ip(&format!("addr add {address}/24 dev {DEVICE}"))?;
+            namespace.ip(&format!("addr add {VIP}/32 dev lo"))?;
+            (address, VIP)
+        }
+    };
+    Ok(Backend { name, namespace, address, listens_on })
+}
+
+/// Two arms: clients in front, backends behind.
+fn wire_nat(client: &Namespace, balancer: &Namespace, switch: &Namespace) -> Result<Vec<PassProgram>> {
+    client.connect(DEVICE, balancer, FRONT)?;
+    plug(switch, "lb", balancer, BACK)?;
+    address_balancer(balancer)?;
+    balancer.ip(&format!("addr add 10.0.0.1/24 dev {BACK}"))?;
+    // What the program leaves to the host to forward comes in at the back and has the service's address as its source,
+    // which is the host's own.
+    balancer.sysctl(&[("ipv4/ip_forward", "1"), ("ipv4/conf/back/accept_local", "1")])?;
+    address_client(client)?;
+    Ok(vec![PassProgram::attach(client, DEVICE)?, PassProgram::attach(switch, "lb")?])
+}
+
+/// One arm: everybody on one segment.
+fn wire_l2(client: &Namespace, balancer: &Namespace, switch: &Namespace) -> Result<Vec<PassProgram>> {
+    plug(switch, "client", client, DEVICE)?;
+    plug(switch, "lb", balancer, FRONT)?;
+    address_balancer(balancer)?;
+    address_client(client)?;
+    Ok(vec![PassProgram::attach(switch, "lb")?])
+}
+
+fn address_balancer(balancer: &Namespace) -> Result<()> {
+    balancer.ip(&format!("addr add 203.0.113.1/24 dev {FRONT}"))?;
+    balancer.ip(&format!("addr add {VIP}/32 dev {FRONT}"))?;
+    balancer.sysctl(&[("ipv4/conf/all/rp_filter", "0"), (&format!("ipv4/conf/{FRONT}/rp_filter"), "0")])
+}
+
+/// The client's default route lets it reach the backends themselves, which tests without a balancer do.
+fn address_client(client: &Namespace) -> Result<()> {
+    client.ip(&format!("addr add {CLIENT}/24 dev {DEVICE}"))?;
+    client.ip("route add default via 203.0.113.1").map(drop)
+}

@@ -1,0 +1,145 @@
+//! `cargo xtask kernel`: the kernel tests under the running kernel and under Debian's, which QEMU boots.
+//!
+//! [`package`] fetches a kernel, [`initrd`] makes it start from the host's files, [`guest`] boots it, [`outcome`] reads
+//! what the tests said. Nothing is installed, and the guest cannot write the host's files.
+
+mod guest;
+mod initrd;
+mod outcome;
+mod package;
+
+use crate::workspace::{cargo, root};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use lb_tests::{capability, command::output};
+use outcome::Outcome;
+use package::Release;
+use serde_json::Value;
+use std::{
+    env, fs,
+    io::{Write, stdout},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Which kernels.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Debian kernels to boot: 5.10, 6.1 or 6.12
+    #[arg(default_values = ["6.1", "6.12"])]
+    versions: Vec<Release>,
+    /// Leave the running kernel out
+    #[arg(long)]
+    no_host: bool,
+    /// Show all that the tests print, not only of those that fail
+    #[arg(long)]
+    verbose: bool,
+    /// Seconds that one kernel may take
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+}
+
+/// Runs the tests under every kernel. True if all passed under all of them.
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let tests = test_binaries()?;
+    let mut rows = Vec::new();
+    if !arguments.no_host {
+        capability::bpf_and_namespaces()
+            .map_err(|reason| anyhow::anyhow!("the kernel tests cannot run: {reason}"))?;
+        eprintln!("kernel: running the tests here");
+        rows.push(on_host(&tests)?);
+    }
+    for release in &arguments.versions {
+        let files = package::fetch(release, &cache()?)?;
+        eprintln!("kernel: booting {}", files.version);
+        rows.push(guest::run(&files, &tests, Duration::from_secs(arguments.timeout))?);
+    }
+    let mut good = true;
+    for row in &rows {
+        if arguments.verbose || !row.passed() {
+            eprintln!("--- {}\n{}", row.kernel, row.text.trim_end());
+        }
+        good &= row.passed();
+    }
+    // The table is for people and the exit status for scripts, so a closed pipe is no failure.
+    let _ = stdout().write_all(outcome::table(&rows).as_bytes());
+    Ok(good)
+}
+
+/// Where kernels are kept, outside the repository.
+fn cache() -> Result<PathBuf> {
+    let from = |variable: &str| env::var_os(variable).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = from("XDG_CACHE_HOME").or_else(|| Some(from("HOME")?.join(".cache")));
+    let folder = base.context("neither XDG_CACHE_HOME nor HOME is set")?.join("sipsteer-kernels");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Builds the kernel tests, `tests/tests/kernel_*.rs`, and returns their binaries.
+fn test_binaries() -> Result<Vec<PathBuf>> {
+    let mut command = cargo();
+    command.args(["test", "--no-run", "-p", "lb-tests", "--test", "kernel_*", "--message-format", "json"]);
+    let built = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    ensure!(built.status.success(), "the kernel tests were not built");
+    let messages = String::from_utf8(built.stdout)?;
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut binaries: Vec<PathBuf> = artifacts
+        .filter(|m| m["target"]["kind"][0] == "test")
+        .filter_map(|m| m["executable"].as_str().map(PathBuf::from))
+        .collect();
+    binaries.sort();
+    ensure!(!binaries.is_empty(), "there are no kernel tests");
+    Ok(binaries)
+}
+
+/// Where the collected messages are that some tests read.
+fn corpus() -> PathBuf {
+    let given = env::var_os("SIPSTEER_CORPUS").map(PathBuf::from);
+    given.unwrap_or_else(|| root().join("../shared/corpus"))
+}
+
+fn on_host(tests: &[PathBuf]) -> Result<Outcome> {
+    let began = Instant::now();
+    let mut text = String::new();
+    let mut good = true;
+    for test in tests {
+        let mut command = Command::new(test);
+        command.arg("--test-threads=1").current_dir(root().join("tests")).env("SIPSTEER_CORPUS", corpus());
+        let done = output(&mut command)?;
+        text += &String::from_utf8_lossy(&done.stdout);
+        text += &String::from_utf8_lossy(&done.stderr);
+        good &= done.status.success();
+    }
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned();
+    Ok(Outcome::new(kernel, text, good, began.elapsed()))
+}
+
+/// Runs a command that reads bytes and writes bytes, a decompressor.
+fn filter(program: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot run {program}; scripts/setup --with-lab installs it"))?;
+    let mut pipe = child.stdin.take().context("no pipe")?;
+    let done = std::thread::scope(|scope| {
+        // A broken pipe shows in the exit status.
+        scope.spawn(move || pipe.write_all(input));
+        child.wait_with_output()
+    })?;
+    if !done.status.success() {
+        bail!("{program} ended with {}", done.status);
+    }
+    Ok(done.stdout)
+}
+
+/// Reads a file, unpacked if its name says it is packed.
+fn read_unpacked(file: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    match file.extension().and_then(|e| e.to_str()) {
+        Some("xz") => filter("xz", &["-dc"], &bytes),
+        Some("zst") => filter("zstd", &["-dcq"], &bytes),
+        _ => Ok(bytes),
+    }
+}
