@@ -92,9 +92,14 @@ fn new_calls_alone_bury_the_old_ones() -> anyhow::Result<()> {
             && short.dying >= short.burying
             && short.tail >= short.dying
     );
-    // How many of them wait in the long queue too is a matter of this machine's speed.
-    assert!(long.tail <= CALLS && long.burying + u64::from(ENTRIES) > long.tail, "{long:?}");
-    assert!(long.burying <= long.dying && long.dying <= long.tail, "{long:?}");
+    // On a busy machine a call may be past both lifetimes when its turn in the short queue comes.
+    assert!(
+        long.tail <= CALLS
+            && long.burying >= long.tail.saturating_sub(u64::from(ENTRIES))
+            && long.dying >= long.burying
+            && long.tail >= long.dying,
+        "{long:?}"
+    );
     let (tally, dialogs) = (bench.tally().expect("tally"), bench.dialogs().expect("dialogs"));
     assert_eq!(tally.entries, dialogs.len() as u64);
     let unconfirmed = dialogs.iter().filter(|(_, d)| d.state.is_unconfirmed()).count();

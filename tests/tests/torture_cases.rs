@@ -11,7 +11,7 @@ use lb_common::{
 };
 use lb_tests::{
     agreement::{self, Found, Scan},
-    privilege,
+    capability,
     probes::{MAX_DATAGRAM, Probes},
 };
 use std::sync::{LazyLock, Mutex};
@@ -19,8 +19,8 @@ use std::sync::{LazyLock, Mutex};
 const KEY: HashKey = HashKey::from_bytes(*b"named cases' key");
 
 static PROBES: LazyLock<Option<Mutex<Probes>>> = LazyLock::new(|| {
-    let may = privilege::may_load_programs().expect("with CI=true programs must load");
-    may.then(|| Mutex::new(Probes::load(&["whole"], KEY).expect("the probes load")))
+    capability::may_run("the named cases in the kernel")
+        .then(|| Mutex::new(Probes::load(&["whole"], KEY).expect("the probes load")))
 });
 
 /// Reads a datagram three ways, which must agree.
