@@ -33,7 +33,7 @@ pub const MAX_PARAMETER: usize = 128;
 pub const MAX_LWS: usize = 128;
 /// Longest Call-ID that is hashed, in bytes. The longest of 1,013 collected messages has 141; RFC 3261 sets no bound.
 /// Two longer ones that share these bytes share a key, which is harmless: they are steered alike.
-pub const MAX_CALL_ID: usize = 512;
+pub const MAX_CALL_ID: usize = 256;
 
 /// Backends of one node. A backend id has 16 bits in a dialog's state word; 1,024 keeps the per-CPU counters small.
 pub const MAX_BACKENDS: u32 = 1024;
@@ -60,8 +60,9 @@ pub const MAX_DIALOGS: u32 = 1 << 20;
 pub const EXPIRY_SLOTS: u32 = 1 << 20;
 /// Queue entries looked at after each entry put in: two, so a queue always shrinks faster than it grows.
 pub const EXPIRY_VISITS: u32 = 2;
-/// Attempts at a compare-and-swap of a state word before the change is given up; a dialog is rarely on two CPUs.
-pub const STATE_ATTEMPTS: u32 = 4;
+/// Attempts at a compare-and-swap of a state word before the change is given up; a dialog is rarely on two CPUs, and the
+/// verifier walks through every attempt.
+pub const STATE_ATTEMPTS: u32 = 2;
 
 /// Slots of the cache of next hops towards clients, per CPU; a power of two.
 pub const NEXT_HOP_SLOTS: u32 = 4096;

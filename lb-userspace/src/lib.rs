@@ -2,7 +2,7 @@
 //!
 //! * [`config`]: a file to a valid configuration. * [`core`]: pure: what the maps should hold and how to get there.
 //! * [`dataplane`]: the only door to the kernel. * [`control`]: the daemon. * [`view`]: what people look at.
-//! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do.
+//! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do. * [`reference`](mod@reference): SIP, read slowly.
 
 pub mod cli;
 pub mod config;

@@ -217,7 +217,7 @@ fn find_name<'a>(text: Bytes<'a>, name: &[u8], list: bool) -> Option<Bytes<'a>> 
             b'"' => marks = if marks == TEXT { QUOTED } else { TEXT },
             b'\\' => {
                 text = accept(preceded(not(one_of("\r\n")), take_while_m_n(1, 1, |_| true)), text)
-                    .map_or(text, |(rest, _)| rest)
+                    .map_or(text, |(rest, _)| rest);
             }
             _ => {
                 // A semicolon.

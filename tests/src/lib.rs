@@ -4,6 +4,8 @@
 //! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
 //!   plain memory, and [`story`] what happens at them.
 //! * [`probes`]: parts of the program one by one, natively and in the kernel.
+//! * [`agreement`]: the scanner against the [`reference`](mod@reference) parser. [`corpus`]: collected messages. [`messages`]: generated
+//!   ones. [`case`]: named ones.
 //!
 //! A SIP network in namespaces, and who takes part in it:
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
@@ -19,6 +21,7 @@
 pub mod agreement;
 pub mod bench;
 pub mod capability;
+pub mod case;
 pub mod cleanup;
 pub mod command;
 pub mod corpus;
@@ -29,7 +32,6 @@ pub mod memory;
 pub mod messages;
 pub mod netns;
 pub mod packet;
-pub mod privilege;
 pub mod probes;
 pub mod process;
 pub mod program;

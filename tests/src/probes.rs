@@ -7,10 +7,7 @@ use aya::{
     maps::{Array, MapData},
     programs::{TestRun, Xdp},
 };
-use lb_common::{
-    hash::HashKey,
-    sip::{Kind, Method},
-};
+use lb_common::{hash::HashKey, sip::Kind};
 use std::time::Duration;
 
 /// The object with the test-only programs.
@@ -66,7 +63,12 @@ impl Probes {
             place if place == u64::MAX - 1 => Found::Empty,
             _ => Found::Value { at: place as u32 as usize, len: (place >> 32) as usize, hash },
         };
-        Ok(Scan { kind: kind_of(kind as u16)?, call_id, to_tag: (kind >> 32) as u32, branch: branch as u32 })
+        Ok(Scan {
+            kind: Kind::from_number(kind as u16),
+            call_id,
+            to_tag: (kind >> 32) as u32,
+            branch: branch as u32,
+        })
     }
 
     /// Runs a probe and returns the time of one run, as the kernel measured it.
@@ -96,33 +98,4 @@ impl Probes {
 
 fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
     Ok(ebpf.program_mut(name).with_context(|| format!("no probe {name}"))?.try_into()?)
-}
-
-/// The kind of a number, see [`Kind::to_number`].
-fn kind_of(number: u16) -> Result<Kind> {
-    const METHODS: [Method; 15] = [
-        Method::Other,
-        Method::Invite,
-        Method::Ack,
-        Method::Bye,
-        Method::Cancel,
-        Method::Register,
-        Method::Options,
-        Method::Prack,
-        Method::Update,
-        Method::Subscribe,
-        Method::Notify,
-        Method::Publish,
-        Method::Info,
-        Method::Refer,
-        Method::Message,
-    ];
-    let methods = METHODS.into_iter().map(Kind::Request);
-    let others = [Kind::NotSip, Kind::KeepAlive, Kind::Stun].into_iter();
-    let responses = (0..1000).map(Kind::Response);
-    methods
-        .chain(others)
-        .chain(responses)
-        .find(|kind| kind.to_number() == number)
-        .with_context(|| format!("{number:#x} is the number of no kind"))
 }

@@ -41,7 +41,7 @@ pub struct Report {
     pub sound: u64,
     /// How long it took.
     pub took: Duration,
-    /// Key, state and generation of the evidence of the last foreign dialog that either CPU saw.
+    /// Key, state and evidence (its word) of the last foreign dialog that either CPU saw.
     pub witnesses: Vec<(u64, State, u64)>,
     /// Dialogs at the end.
     pub left: usize,
@@ -123,7 +123,7 @@ fn report(bench: &Bench, took: Duration) -> Result<Report> {
     let (states, evidences) = (values(6)?, values(7)?);
     let witnesses = (0..keys.len())
         .filter(|cpu| states[*cpu] != 0)
-        .map(|cpu| (keys[cpu], State::from_word(states[cpu]), evidences[cpu] >> 32 & 0xffff))
+        .map(|cpu| (keys[cpu], State::from_word(states[cpu]), evidences[cpu]))
         .collect();
     let unconfirmed = dialogs.iter().filter(|(_, d)| d.state.is_unconfirmed()).count() as u64;
     for (key, dialog) in &dialogs {

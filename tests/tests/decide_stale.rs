@@ -2,7 +2,7 @@
 
 use lb_common::{
     decide::{
-        Slot, Tables,
+        DialogHeaders, Slot, Tables,
         pin::{self, Step},
         track::{self, Sender},
     },
@@ -14,7 +14,7 @@ use lb_common::{
 };
 use lb_tests::{
     memory::MemoryTables,
-    story::{BRANCH, CALLER, Story, request, settings},
+    story::{BRANCH, CALLER, Message, Story, request, settings},
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
@@ -104,6 +104,39 @@ fn a_new_life_of_the_same_call_is_not_changed_by_the_old_ones_pointer() {
     let before = story.dialog(OLD);
     assert!(!pin::change(&&story.tables, &found, &Kill).done);
     assert_eq!(story.dialog(OLD), before);
+}
+
+/// One CPU finds a call in a phase that needs no headers; then another one changes the phase.
+#[test]
+fn a_packet_whose_headers_were_not_read_changes_no_phase_that_needs_them() {
+    let key = DialogKey::new(OLD, 0);
+    let reinvite = request(Method::Invite, OLD).branch(BRANCH + 2).to_tag(9);
+    let late_ack = request(Method::Ack, OLD).branch(BRANCH).to_tag(9);
+    // A re-INVITE found the call answered; a BYE overtook it. It must not open the call again.
+    let story = Story::new();
+    story.answered(OLD, 9);
+    let found = pin::find(&&story.tables, &key).expect("pinned");
+    story.arrives(request(Method::Bye, OLD).to_tag(9));
+    overtaken(&story, &found, &reinvite);
+
+    // A late ACK found the call ended; an INVITE with credentials overtook it. It must not answer the call.
+    let story = Story::new();
+    story.opens(OLD);
+    story.arrives(late_ack);
+    let found = pin::find(&&story.tables, &key).expect("pinned");
+    story.arrives(request(Method::Invite, OLD).branch(BRANCH + 3));
+    overtaken(&story, &found, &late_ack);
+}
+
+/// Plays the rest of an update whose state was read long ago: its listener is noted, phase and evidence stay.
+fn overtaken(story: &Story, found: &pin::Found<<&MemoryTables as Tables>::Slot>, m: &Message) {
+    let before = story.dialog(OLD).expect("there");
+    assert_ne!(before.state.phase, found.dialog.state.phase);
+    track::update(&&story.tables, found, m, DialogHeaders::default(), Sender::Peer, Some(7), 0);
+    let after = story.dialog(OLD).expect("there");
+    assert_eq!(after.state, State { listener: 7, ..before.state });
+    assert_eq!(after.evidence, before.evidence);
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
 
 /// The same on two threads without any burial time: calls of even keys are never answered, all others are, so a write to

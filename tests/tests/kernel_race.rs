@@ -17,7 +17,8 @@ fn check(name: &str, report: &Report) {
 }
 
 #[test]
-fn packets_and_expiry_on_two_cpus_never_touch_a_foreign_dialog() {
+fn packets_and_expiry_on_two_cpus_never_touch_a_foreign_dialog() -> anyhow::Result<()> {
+    lb_tests::needs_bpf!();
     let report = race("packets", &short_lives(0), ROUNDS, |_| false).expect("race");
     check("lifetimes and burial of no tick", &report);
     assert!(report.rounds >= ROUNDS);
@@ -29,13 +30,16 @@ fn packets_and_expiry_on_two_cpus_never_touch_a_foreign_dialog() {
     let report = race("packets", &short_lives(1), SLOWER_ROUNDS, |_| false).expect("race");
     check("lifetimes and burial of one tick", &report);
     assert!(report.rounds >= SLOWER_ROUNDS);
+    Ok(())
 }
 
 #[test]
-fn the_race_finds_foreign_writes_when_a_rule_is_broken() {
+fn the_race_finds_foreign_writes_when_a_rule_is_broken() -> anyhow::Result<()> {
+    lb_tests::needs_bpf!();
     for program in ["packets_without_comparison", "packets_without_generation", "packets_without_key"] {
         let report = race(program, &short_lives(0), ROUNDS, |ebpf| foreign(ebpf) > 0).expect("race");
         println!("{program}: {report:#?}");
         assert!(report.foreign > 0, "{program}: {} rounds found nothing", report.rounds);
     }
+    Ok(())
 }

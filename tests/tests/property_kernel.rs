@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lb_common::hash::HashKey;
 use lb_tests::{
-    agreement, messages, privilege,
+    agreement, messages, needs_bpf,
     probes::{MAX_DATAGRAM, Probes},
 };
 use proptest::{
@@ -15,9 +15,7 @@ const KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0
 
 #[test]
 fn kernel_and_native_scanner_agree() -> Result<()> {
-    if !privilege::may_load_programs()? {
-        return Ok(());
-    }
+    needs_bpf!();
     let probes = std::cell::RefCell::new(Probes::load(&["whole"], KEY)?);
     let mut runner =
         TestRunner::new(Config { cases: 20_000, failure_persistence: None, ..Config::default() });

@@ -3,12 +3,13 @@
 //! * [`demo`]: real SIP calls through sipsteer; `scripts/demo` runs it. [`lab`]: the same network to look around in.
 //! * [`suite`]: every test there is, one step after the other; `scripts/test` runs it.
 //! * [`kernel`]: the kernel tests under other kernels. [`budget`]: what the data plane may cost, and what it does.
-//! * [`tidy`]: house rules.
+//! * [`fuzz`]: the scanner against the reference parser, guided by coverage. [`tidy`]: house rules.
 //!
 //! Deliberately absent: anything that ships.
 
 mod budget;
 mod demo;
+mod fuzz;
 mod kernel;
 mod lab;
 mod suite;
@@ -33,10 +34,14 @@ enum Tool {
     Lab(lab::Arguments),
     /// Runs every test there is
     Test(suite::Arguments),
+    /// Compares the scanner with the reference parser on messages that coverage leads to
+    Fuzz(fuzz::Arguments),
     /// Runs the kernel tests under the running and under other kernels
     Kernel(kernel::Arguments),
     /// Measures what the data plane costs and compares it with the limits
     Budget(budget::Arguments),
+    /// Replays the fuzz corpus and fuzzes the scanner against the reference parser
+    Fuzz(fuzz::Arguments),
     /// Checks the house rules
     Tidy,
 }
@@ -46,8 +51,10 @@ fn main() -> ExitCode {
         Tool::Demo(arguments) => demo::run(&arguments),
         Tool::Lab(arguments) => lab::run(&arguments),
         Tool::Test(arguments) => suite::run(&arguments),
+        Tool::Fuzz(arguments) => fuzz::run(&arguments),
         Tool::Kernel(arguments) => kernel::run(&arguments),
         Tool::Budget(arguments) => budget::run(&arguments),
+        Tool::Fuzz(arguments) => fuzz::run(&arguments),
         Tool::Tidy => tidy::run(),
     };
     match outcome {

@@ -44,7 +44,7 @@ pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect: 
     let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply, tend: false };
     let Some(call_key) = packet.call_key else { return plain };
     let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, packet, call_key)));
-    let headers = if track::needs_headers(inspect.kind(), &entry.dialog, Sender::Backend) {
+    let headers = if track::needs_headers(inspect.kind(), entry.dialog.state.phase, Sender::Backend) {
         inspect.dialog_headers()
     } else {
         DialogHeaders::default()

@@ -45,7 +45,8 @@ pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -
     } else {
         Sender::Stranger
     };
-    let headers = if packet.call_key.is_some() && track::needs_headers(inspect.kind(), &entry.dialog, sender)
+    let headers = if packet.call_key.is_some()
+        && track::needs_headers(inspect.kind(), entry.dialog.state.phase, sender)
     {
         inspect.dialog_headers()
     } else {

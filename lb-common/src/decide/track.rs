@@ -2,7 +2,7 @@
 
 use super::{Inspect, Tables, pin};
 use crate::{
-    map::dialog::{Dialog, Phase, State},
+    map::dialog::{Phase, State},
     sip::{DialogHeaders, Kind, Method},
 };
 
@@ -29,11 +29,10 @@ pub fn opening_phase(method: Method) -> Option<Phase> {
     }
 }
 
-/// Whether the To tag or the branch decides what this request does to the dialog, which is all zeros if there is none.
+/// Whether the To tag or the branch decides what this request does to a dialog of a phase, 0 if there is none.
 #[inline(always)]
-pub fn needs_headers(kind: Kind, dialog: &Dialog, sender: Sender) -> bool {
+pub fn needs_headers(kind: Kind, phase: u8, sender: Sender) -> bool {
     let Kind::Request(method) = kind else { return false };
-    let phase = dialog.state.phase;
     if phase == 0 {
         return opening_phase(method).is_some();
     }
@@ -84,6 +83,8 @@ pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u
 struct Packet<'a, I: Inspect> {
     inspect: &'a I,
     headers: DialogHeaders,
+    /// Whether the headers were read: the phase that was found did need them.
+    read: bool,
     evidence: u32,
     sender: Sender,
     listener: Option<u8>,
@@ -97,6 +98,8 @@ impl<I: Inspect> pin::Step for Packet<'_, I> {
             return state;
         }
         let phase = match self.inspect.kind() {
+            // Another CPU has changed the phase meanwhile: without the headers this one tells nothing.
+            kind if !self.read && needs_headers(kind, state.phase, self.sender) => state.phase,
             Kind::Request(method) => {
                 next_phase(state.phase, method, self.headers, self.evidence, self.sender)
             }
@@ -122,14 +125,15 @@ pub fn update<T: Tables, I: Inspect>(
     now: u32,
 ) -> bool {
     let evidence = found.dialog.evidence.hash;
-    let packet = Packet { inspect, headers, evidence, sender, listener, now };
+    let read = needs_headers(inspect.kind(), found.dialog.state.phase, sender);
+    let packet = Packet { inspect, headers, read, evidence, sender, listener, now };
     let pin::Change { done, before, after } = pin::change(tables, found, &packet);
     if !done {
         return false;
     }
     match inspect.kind() {
         Kind::Request(Method::Invite)
-            if after.phase == Phase::Unanswered as u8 && headers.branch != evidence =>
+            if read && after.phase == Phase::Unanswered as u8 && headers.branch != evidence =>
         {
             pin::set_evidence(found, headers.branch);
         }
