@@ -29,6 +29,9 @@ pub(crate) struct Arguments {
     /// Debian kernels to boot: 5.10, 6.1 or 6.12
     #[arg(default_values = ["6.1", "6.12"])]
     versions: Vec<Release>,
+    /// Only the tests of files whose names begin so, `kernel_load` for instance
+    #[arg(long, value_name = "PREFIX")]
+    only: Option<String>,
     /// Leave the running kernel out
     #[arg(long)]
     no_host: bool,
@@ -42,7 +45,7 @@ pub(crate) struct Arguments {
 
 /// Runs the tests under every kernel. True if all passed under all of them.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    let tests = test_binaries()?;
+    let tests = test_binaries(arguments.only.as_deref().unwrap_or_default())?;
     let mut rows = Vec::new();
     if !arguments.no_host {
         capability::bpf_and_namespaces()
@@ -77,14 +80,20 @@ fn cache() -> Result<PathBuf> {
 }
 
 /// Builds the tests that load programs, `tests/tests/kernel_*.rs` and `torture*.rs`, and returns their binaries.
-fn test_binaries() -> Result<Vec<PathBuf>> {
+fn test_binaries(only: &str) -> Result<Vec<PathBuf>> {
     let mut command = cargo();
+    let mut found = false;
     command.args(["test", "--no-run", "-p", "lb-tests", "--message-format", "json"]);
     for entry in fs::read_dir(root().join("tests/tests"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let test = name.strip_suffix(".rs").filter(|n| n.starts_with("kernel_") || n.starts_with("torture"));
-        command.args(test.into_iter().flat_map(|test| ["--test", test]));
+        let test = test.filter(|n| n.starts_with(only));
+        if let Some(test) = test {
+            command.args(["--test", test]);
+            found = true;
+        }
     }
+    ensure!(found, "no file tests/tests/kernel_*.rs or torture*.rs begins with {only}");
     let built = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
     ensure!(built.status.success(), "the kernel tests were not built");
     let messages = String::from_utf8(built.stdout)?;
