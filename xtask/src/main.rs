@@ -34,8 +34,6 @@ enum Tool {
     Lab(lab::Arguments),
     /// Runs every test there is
     Test(suite::Arguments),
-    /// Compares the scanner with the reference parser on messages that coverage leads to
-    Fuzz(fuzz::Arguments),
     /// Runs the kernel tests under the running and under other kernels
     Kernel(kernel::Arguments),
     /// Measures what the data plane costs and compares it with the limits
@@ -51,7 +49,6 @@ fn main() -> ExitCode {
         Tool::Demo(arguments) => demo::run(&arguments),
         Tool::Lab(arguments) => lab::run(&arguments),
         Tool::Test(arguments) => suite::run(&arguments),
-        Tool::Fuzz(arguments) => fuzz::run(&arguments),
         Tool::Kernel(arguments) => kernel::run(&arguments),
         Tool::Budget(arguments) => budget::run(&arguments),
         Tool::Fuzz(arguments) => fuzz::run(&arguments),
