@@ -43,10 +43,11 @@ impl Packet {
         self.context
     }
 
-    /// Length of the frame in bytes.
+    /// Length of the frame in bytes, below 65,536. The mask keeps LLVM from folding the subtraction into sums of offsets:
+    /// it would add scalars without bounds to the packet pointer, which verifiers up to 6.12 refuse.
     #[inline(always)]
     pub fn length(&self) -> usize {
-        self.end - self.data
+        (self.end - self.data) & 0xffff
     }
 
     /// Index of the interface it came in by.
