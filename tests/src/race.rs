@@ -14,7 +14,7 @@ use lb_common::map::{
 };
 use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_setaffinity};
 use std::{
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     time::{Duration, Instant},
 };
 
@@ -90,13 +90,14 @@ pub fn race(
     let start = Instant::now();
     let packets: &Xdp = bench.ebpf.program(program).context("the packets' program")?.try_into()?;
     let expiry: &Xdp = bench.ebpf.program("expiry").context("the program expiry")?.try_into()?;
-    let (ebpf, stop) = (&bench.ebpf, AtomicBool::new(false));
+    let (ebpf, stop, played) = (&bench.ebpf, AtomicBool::new(false), AtomicU64::new(0));
     // The CPU that ends first, by an error or by the last round, stops the other one.
     let side = |cpu: usize, program: &Xdp, over: &dyn Fn() -> Result<bool>| -> Result<()> {
         let run = || -> Result<()> {
             pin_to(cpu)?;
             while !stop.load(SeqCst) && !over()? {
                 batch(program)?;
+                played.fetch_add(u64::from(BATCH), SeqCst);
             }
             Ok(())
         };
@@ -106,21 +107,22 @@ pub fn race(
     };
     std::thread::scope(|scope| -> Result<()> {
         let other = scope.spawn(|| side(cpus[1], expiry, &|| Ok(false)));
-        let mine = scope.spawn(|| side(cpus[0], packets, &|| Ok(sum(ebpf, 0)? >= rounds || enough(ebpf))));
+        let mine =
+            scope.spawn(|| side(cpus[0], packets, &|| Ok(played.load(SeqCst) >= rounds || enough(ebpf))));
         for thread in [mine, other] {
             thread.join().expect("a CPU's thread panicked")?;
         }
         Ok(())
     })?;
     let took = start.elapsed();
-    report(&bench, took)
+    report(&bench, played.into_inner(), took)
 }
 
-fn report(bench: &Bench, took: Duration) -> Result<Report> {
+fn report(bench: &Bench, rounds: u64, took: Duration) -> Result<Report> {
     let dialogs = bench.dialogs()?;
     let values = |index| -> Result<PerCpuValues<u64>> { Ok(numbers(&bench.ebpf)?.get(&index, 0)?) };
-    let keys = values(5)?;
-    let (states, evidences) = (values(6)?, values(7)?);
+    let keys = values(4)?;
+    let (states, evidences) = (values(5)?, values(6)?);
     let witnesses = (0..keys.len())
         .filter(|cpu| states[*cpu] != 0)
         .map(|cpu| (keys[cpu], State::from_word(states[cpu]), evidences[cpu]))
@@ -131,11 +133,11 @@ fn report(bench: &Bench, took: Duration) -> Result<Report> {
         ensure!(*key == repeated, "the key {key:?} holds the value of {repeated:?}");
     }
     Ok(Report {
-        rounds: sum(&bench.ebpf, 0)?,
+        rounds,
         foreign: foreign(&bench.ebpf),
-        handed_over: sum(&bench.ebpf, 2)?,
-        refused: sum(&bench.ebpf, 3)?,
-        sound: sum(&bench.ebpf, 4)?,
+        handed_over: sum(&bench.ebpf, 1)?,
+        refused: sum(&bench.ebpf, 2)?,
+        sound: sum(&bench.ebpf, 3)?,
         took,
         witnesses,
         left: dialogs.len(),
@@ -147,7 +149,7 @@ fn report(bench: &Bench, took: Duration) -> Result<Report> {
 
 /// Dialogs so far that were not what their key says.
 pub fn foreign(ebpf: &Ebpf) -> u64 {
-    sum(ebpf, 1).unwrap_or(u64::MAX)
+    sum(ebpf, 0).unwrap_or(u64::MAX)
 }
 
 fn numbers(ebpf: &Ebpf) -> Result<PerCpuArray<&aya::maps::MapData, u64>> {

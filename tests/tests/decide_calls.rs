@@ -55,6 +55,19 @@ fn an_invite_without_a_branch_is_never_taken_for_refused() {
 }
 
 #[test]
+fn a_request_with_neither_branch_nor_tag_tells_nothing() {
+    for method in [Method::Ack, Method::Invite] {
+        let story = Story::new();
+        let backend = story.opens(CALL);
+        story.arrives(request(Method::Cancel, CALL));
+        let before = story.dialog(CALL);
+        let steering = story.arrives(request(method, CALL).branch(0));
+        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, backend));
+        assert_eq!(story.dialog(CALL), before, "{method:?}");
+    }
+}
+
+#[test]
 fn an_invite_with_credentials_opens_the_refused_call_again() {
     let story = Story::new();
     let backend = story.opens(CALL);

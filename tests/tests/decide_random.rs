@@ -116,12 +116,16 @@ impl Model {
         let Kind::Request(method) = m.kind else { return };
         let opened = matches!(dialog.phase, Phase::Unanswered | Phase::Cancelled);
         let refused = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
+        let nothing_to_go_by = m.headers.branch == 0 && m.headers.to_tag == 0;
         match method {
+            Method::Invite | Method::Ack if nothing_to_go_by => {}
             Method::Invite if dialog.phase == Phase::Answered => {}
             Method::Invite if m.headers.to_tag != 0 => dialog.phase = Phase::Answered,
             Method::Invite => {
                 dialog.phase = Phase::Unanswered;
-                dialog.evidence = m.headers.branch;
+                if m.headers.branch != 0 {
+                    dialog.evidence = m.headers.branch;
+                }
             }
             Method::Ack if opened && refused => dialog.phase = Phase::Ended,
             Method::Ack if opened => {

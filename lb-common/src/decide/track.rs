@@ -44,13 +44,16 @@ pub fn needs_headers(kind: Kind, phase: u8, sender: Sender) -> bool {
     }
 }
 
-/// The phase after a request.
+/// The phase after a request. Headers that are all zeros were not read: another CPU has changed the phase since it was
+/// found, and what would need them now changes nothing. (A request without branch and To tag, which RFC 3261 does not
+/// know, looks the same.)
 #[inline(always)]
 pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u32, sender: Sender) -> u8 {
     const UNANSWERED: u8 = Phase::Unanswered as u8;
     const ANSWERED: u8 = Phase::Answered as u8;
     const CANCELLED: u8 = Phase::Cancelled as u8;
     match method {
+        Method::Invite | Method::Ack if headers.branch | headers.to_tag == 0 => phase,
         // A refused INVITE that comes again, with credentials for instance, opens the call again. With a To tag it is
         // a re-INVITE of a dialog whose beginning was not seen.
         Method::Invite if phase != ANSWERED => {
@@ -83,8 +86,6 @@ pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u
 struct Packet<'a, I: Inspect> {
     inspect: &'a I,
     headers: DialogHeaders,
-    /// Whether the headers were read: the phase that was found did need them.
-    read: bool,
     evidence: u32,
     sender: Sender,
     listener: Option<u8>,
@@ -98,8 +99,6 @@ impl<I: Inspect> pin::Step for Packet<'_, I> {
             return state;
         }
         let phase = match self.inspect.kind() {
-            // Another CPU has changed the phase meanwhile: without the headers this one tells nothing.
-            kind if !self.read && needs_headers(kind, state.phase, self.sender) => state.phase,
             Kind::Request(method) => {
                 next_phase(state.phase, method, self.headers, self.evidence, self.sender)
             }
@@ -125,15 +124,16 @@ pub fn update<T: Tables, I: Inspect>(
     now: u32,
 ) -> bool {
     let evidence = found.dialog.evidence.hash;
-    let read = needs_headers(inspect.kind(), found.dialog.state.phase, sender);
-    let packet = Packet { inspect, headers, read, evidence, sender, listener, now };
+    let packet = Packet { inspect, headers, evidence, sender, listener, now };
     let pin::Change { done, before, after } = pin::change(tables, found, &packet);
     if !done {
         return false;
     }
     match inspect.kind() {
         Kind::Request(Method::Invite)
-            if read && after.phase == Phase::Unanswered as u8 && headers.branch != evidence =>
+            if headers.branch != 0
+                && after.phase == Phase::Unanswered as u8
+                && headers.branch != evidence =>
         {
             pin::set_evidence(found, headers.branch);
         }
