@@ -10,10 +10,10 @@ pub const SCAN_BLOCK: usize = 32;
 pub const MAX_LEADING: usize = 64;
 /// Bytes of an unknown method that are checked to be a token. The longest registered method has 9.
 pub const MAX_METHOD: usize = 32;
-/// Steps of the search for the Call-ID, a bound on its time and on its verification. A line costs one for each begun 32 bytes;
-/// between a name and its colon white space costs one for each begun 8 bytes; the last 31 bytes of a datagram cost nothing. So the
-/// search goes to the end of every frame without XDP fragments (3,498 bytes) whose lines have 55 bytes on average, and
-/// up to 4,096 bytes far; a message that puts hundreds of tiny lines before its Call-ID has none.
+/// Steps of the search for the Call-ID, a bound on its time and on its verification. A line costs one for each begun 32
+/// bytes; between a name and its colon white space costs one for each begun 8 bytes; the last 31 bytes of a datagram cost
+/// nothing. So the search goes to the end of every frame without XDP fragments (3,498 bytes) whose lines have 55 bytes on
+/// average, and up to 4,096 bytes far; a message that puts hundreds of tiny lines before its Call-ID has none.
 pub const MAX_SCAN_STEPS: usize = 128;
 /// Steps of the search for To and for Via, priced alike. They are few because their verification adds to that of the search
 /// for the Call-ID; both stand at the top of a message in practice.

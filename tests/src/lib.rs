@@ -4,8 +4,8 @@
 //! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
 //!   plain memory, and [`story`] what happens at them.
 //! * [`probes`]: parts of the program one by one, natively and in the kernel.
-//! * [`agreement`]: the scanner against the [`reference`](mod@reference) parser. [`corpus`]: collected messages. [`messages`]: generated
-//!   ones. [`case`]: named ones.
+//! * [`agreement`]: the scanner against the [`reference`](mod@reference) parser. [`corpus`]: collected messages.
+//!   [`messages`]: generated ones. [`case`]: named ones.
 //!
 //! A SIP network in namespaces, and who takes part in it:
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.

@@ -35,6 +35,18 @@ proptest! {
     }
 }
 
+/// What `cargo xtask fuzz` learnt, replayed without its instrumentation.
+#[test]
+fn they_agree_on_the_fuzz_corpus() -> std::io::Result<()> {
+    let mut replayed = 0;
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus"))? {
+        agreement::check(&std::fs::read(entry?.path())?, &KEY);
+        replayed += 1;
+    }
+    assert!(replayed > 100, "{replayed} inputs are not the corpus");
+    Ok(())
+}
+
 /// The properties above would hold for messages that say nothing.
 #[test]
 fn generated_messages_say_something() {

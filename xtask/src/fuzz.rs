@@ -99,7 +99,8 @@ fn fuzzer(program: &PathBuf) -> Command {
     let mut command = Command::new(program);
     command
         .arg(format!("-artifact_prefix={}/", root().join("target/fuzz").display()))
-        .arg("-print_final_stats=1");
+        .arg("-print_final_stats=1")
+        .arg("-verbosity=0");
     command
 }
 
