@@ -40,6 +40,10 @@ const BRANCH: u32 = 0xb1;
 /// How long the packets' CPU waits for the other one, in looks at DONE.
 const PATIENCE: u32 = 3000;
 
+/// Rounds between two looks at the queues, on average, a power of two: a dialog lives some rounds before it dies. Each look
+/// then visits twice as many entries as were put in.
+const BETWEEN_VISITS: u64 = 16;
+
 /// Each CPU's random number, the state of an xorshift.
 #[btf_map]
 static RANDOM: PerCpuArray<u64, 1> = PerCpuArray::new();
@@ -176,7 +180,7 @@ pub fn packet<const RULE: u8>() -> Option<()> {
     };
     let racing = Racing::<RULE> { tables: KernelTables::open()?, stop: if between { stop } else { 0 } };
     let steering = steer::steer(&racing, &inbound, &message);
-    if steering.tend && (r >> 32) & 1 == 0 {
+    if steering.tend && (r >> 34) & 15 == 0 {
         racing.tend(racing.now());
     }
     if !stops {
@@ -202,8 +206,14 @@ pub fn expiry() -> Option<()> {
     let index = if waiting { held & (KEYS - 1) } else { r & (KEYS - 1) };
     let heir = (r >> 8) & (KEYS - 2);
     let heir = if heir == index { heir ^ 2 } else { heir };
-    let tables = KernelTables::open()?;
-    tables.tend(tables.now());
+    if (r >> 32) & (BETWEEN_VISITS - 1) == 0 {
+        let tables = KernelTables::open()?;
+        let mut visit = 0;
+        while visit < 2 * BETWEEN_VISITS {
+            tables.tend(tables.now());
+            visit += 1;
+        }
+    }
     let mut step = 0;
     // Dead first, then deleted; the last memory that was freed is the first to be given away.
     while step < 4 {
