@@ -10,6 +10,8 @@ pub enum Fate {
     HostForwards,
     /// Sent on by XDP.
     Sent,
+    /// Handed to the daemon, which answers it; dropped when no daemon does.
+    Daemon,
     /// Dropped.
     Dropped,
 }
@@ -99,6 +101,18 @@ verdicts! {
     PassedFragment = 19, "passed-fragment", Host, false;
     /// The settings or a counter were not there: left to the host. Should never happen.
     PassedBroken = 20, "passed-broken", Host, false;
+    /// Opened a call in a further zone, because the zones before it have no room or no backend that takes calls.
+    SteeredOverflow = 21, "steered-overflow", Sent, true;
+    /// No room in the zones that calls are forwarded to, and some in one that they are redirected to: a 302 names it.
+    Redirected = 22, "redirected", Daemon, true;
+    /// Every backend in reach is at its limit: a 503 says so.
+    RefusedFull = 23, "refused-full", Daemon, false;
+    /// No backend in reach takes calls: a 503 says so.
+    RefusedDown = 24, "refused-down", Daemon, false;
+    /// OPTIONS to the service itself: answered.
+    AnsweredOptions = 25, "answered-options", Daemon, true;
+    /// The ACK of an answer that the balancer gave itself: dropped.
+    AbsorbedAck = 26, "absorbed-ack", Dropped, true;
 }
 
 /// Number of verdicts, the capacity of VERDICTS.

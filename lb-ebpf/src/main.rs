@@ -29,7 +29,8 @@ pub fn sipsteer(context: XdpContext) -> u32 {
     match departure.verdict.fate() {
         Fate::Host | Fate::HostForwards => xdp_action::XDP_PASS,
         Fate::Sent => departure.action,
-        Fate::Dropped => xdp_action::XDP_DROP,
+        Fate::Daemon if maps::daemon_answers() => xdp_action::XDP_PASS,
+        Fate::Daemon | Fate::Dropped => xdp_action::XDP_DROP,
     }
 }
 

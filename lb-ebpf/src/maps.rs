@@ -21,8 +21,10 @@ use lb_common::{
         counters::{BackendCounter, Counter, METHODS, ServiceCounter},
         dialog::{Dialog, DialogKey, Evidence, State, Tally},
         expiry::{Cursors, Due, DueWord, QUEUES, SHORT},
+        load::Load,
         service::{Listener, Service, ServiceKey},
-        settings::{Scratch, Settings},
+        settings::{Scratch, Settings, SlowPath},
+        zone::{Members, Policy, Zone},
     },
     verdict::{VERDICTS as VERDICT_COUNT, Verdict},
 };
@@ -50,6 +52,18 @@ static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
 static RINGS: ArrayOfMaps<Array<u32, { limits::RING_SLOTS as usize }>, RING_COUNT> = ArrayOfMaps::new();
 #[btf_map]
 static BACKENDS: Array<Backend, { limits::MAX_BACKENDS as usize }> = Array::new();
+#[btf_map]
+static BACKEND_LOADS: Array<Load, { limits::MAX_BACKENDS as usize }> = Array::new();
+#[btf_map]
+static ZONE_LOADS: Array<Load, { limits::MAX_ZONES as usize }> = Array::new();
+#[btf_map]
+static ZONES: Array<Zone, { limits::MAX_ZONES as usize }> = Array::new();
+#[btf_map]
+static ZONE_MEMBERS: Array<Members, { limits::MAX_ZONES as usize }> = Array::new();
+#[btf_map]
+static POLICIES: Array<Policy, { limits::MAX_SERVICES as usize }> = Array::new();
+#[btf_map]
+static SLOW_PATH: Array<SlowPath, 1> = Array::new();
 #[btf_map]
 static BACKEND_ADDRESSES: HashMap<ServiceKey, BackendAddress, { limits::MAX_BACKENDS as usize }> =
     HashMap::new();
@@ -122,6 +136,15 @@ pub fn listener(index: u32) -> Option<&'static Listener> {
 #[inline(always)]
 pub fn backend(id: u16) -> Option<&'static Backend> {
     BACKENDS.get(id as u32)
+}
+
+/// Whether the daemon answers what it is handed.
+#[inline(always)]
+pub fn daemon_answers() -> bool {
+    let Some(p) = SLOW_PATH.get_ptr(0) else { return false };
+    // SAFETY: one aligned load of a word that the daemon writes.
+    let until = unsafe { read_volatile(&raw const (*p).answers_until) };
+    nanoseconds() < until
 }
 
 /// The backend id in a slot of a ring.

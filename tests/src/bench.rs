@@ -10,7 +10,7 @@ use lb_common::{
     hash::HashKey,
     limits,
     map::{
-        backend::{Backend, BackendAddress, NextHop, health, padded_name, will},
+        backend::{Backend, BackendAddress, Limits, NextHop, UNLIMITED, health, padded_name, will},
         counters::Counter,
         dialog::{Dialog, DialogKey, Tally},
         expiry::{Cursors, QUEUES},
@@ -261,6 +261,13 @@ pub fn backend(id: u16, address: SocketAddrV4) -> Backend {
         },
         weight: 100,
         zone: 0,
+        limits: Limits {
+            max_channels: UNLIMITED,
+            max_cps: UNLIMITED,
+            capacity_channels: 1000,
+            capacity_cps: 100,
+            ..Limits::default()
+        },
         name: padded_name(&format!("sw{id}")),
     }
 }

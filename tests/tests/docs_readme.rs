@@ -18,6 +18,7 @@ fn row(verdict: &Verdict) -> Vec<String> {
         Fate::Host => "left to the host",
         Fate::HostForwards => "forwarded by the host",
         Fate::Sent => "sent",
+        Fate::Daemon => "left to the daemon",
         Fate::Dropped => "dropped",
     };
     let expected = if verdict.expected() { "yes" } else { "no" };

@@ -43,6 +43,33 @@ pub struct NextHop {
 
 const _: () = assert!(size_of::<NextHop>() == 20);
 
+/// What a backend may get.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Most calls in progress; [`UNLIMITED`], or 0: no new calls.
+    pub max_channels: u32,
+    /// Most new calls per second; [`UNLIMITED`], or 0: no new calls.
+    pub max_cps: u32,
+    /// Nanoseconds between two calls at `max_cps`; 0 if that is unlimited or 0.
+    pub interval_ns: u32,
+    /// Calls that may come at once, beyond the pace of `max_cps`.
+    pub burst: u32,
+    /// Calls in progress at a utilisation of 1: `max_channels`, or a nominal number if that is unlimited.
+    pub capacity_channels: u32,
+    /// New calls per second at a utilisation of 1, likewise.
+    pub capacity_cps: u32,
+    /// Calls in progress that telemetry reports beyond our own.
+    pub other_channels: u32,
+    /// New calls per second that telemetry reports beyond our own.
+    pub other_cps: u32,
+}
+
+const _: () = assert!(size_of::<Limits>() == 32);
+
+/// A limit that is none.
+pub const UNLIMITED: u32 = u32::MAX;
+
 /// Value of BACKENDS, indexed by backend id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,11 +88,13 @@ pub struct Backend {
     pub weight: u16,
     /// Index of the zone in the configuration.
     pub zone: u16,
+    /// What it may get.
+    pub limits: Limits,
     /// Name, padded with zeros.
     pub name: [u8; NAME_LEN],
 }
 
-const _: () = assert!(size_of::<Backend>() == 16 + 4 + 20 + 4 + 32);
+const _: () = assert!(size_of::<Backend>() == 16 + 4 + 20 + 4 + 32 + 32);
 
 impl Backend {
     /// Whether a dialog that is pinned here stays here.

@@ -47,6 +47,16 @@ pub struct ServiceCounter {
     pub bytes: u64,
     /// Requests by [`crate::sip::Method`]; slot 0 counts responses.
     pub methods: [u64; METHODS],
+    /// New calls that went to another backend of the first tier than the first choice.
+    pub spilled: u64,
+    /// New calls that went to a further tier.
+    pub overflowed: u64,
+    /// INVITEs that got a 302, or would have.
+    pub redirected: u64,
+    /// INVITEs that were refused because every backend in reach was full.
+    pub refused_full: u64,
+    /// INVITEs that were refused because no backend in reach takes calls.
+    pub refused_down: u64,
 }
 
-const _: () = assert!(size_of::<ServiceCounter>() == 16 + 16 * 8);
+const _: () = assert!(size_of::<ServiceCounter>() == 16 + 16 * 8 + 5 * 8);

@@ -4,8 +4,10 @@ pub mod backend;
 pub mod counters;
 pub mod dialog;
 pub mod expiry;
+pub mod load;
 pub mod service;
 pub mod settings;
+pub mod zone;
 
 mod pod;
 
@@ -83,6 +85,18 @@ pub mod name {
     pub const EXPIRY_CURSORS: &str = "EXPIRY_CURSORS";
     /// Cached next hops towards clients.
     pub const NEXT_HOPS: &str = "NEXT_HOPS";
+    /// Backend id -> what it carries now.
+    pub const BACKEND_LOADS: &str = "BACKEND_LOADS";
+    /// Zone number -> what it carries now.
+    pub const ZONE_LOADS: &str = "ZONE_LOADS";
+    /// Zone number -> will, capacity, name.
+    pub const ZONES: &str = "ZONES";
+    /// Zone number -> its backends in order.
+    pub const ZONE_MEMBERS: &str = "ZONE_MEMBERS";
+    /// Service id -> how it chooses.
+    pub const POLICIES: &str = "POLICIES";
+    /// One value: until when the daemon answers.
+    pub const SLOW_PATH: &str = "SLOW_PATH";
     /// Interfaces that packets may be sent out of.
     pub const PORTS: &str = "PORTS";
     /// Per-CPU memory of one packet.
@@ -143,6 +157,12 @@ pub const TABLE: &[MapSpec] = &[
         Daemon,
         Program
     ),
+    spec!(BACKEND_LOADS, Array, u32, load::Load, limits::MAX_BACKENDS, Program, Both),
+    spec!(ZONE_LOADS, Array, u32, load::Load, limits::MAX_ZONES, Program, Both),
+    spec!(ZONES, Array, u32, zone::Zone, limits::MAX_ZONES, Daemon, Both),
+    spec!(ZONE_MEMBERS, Array, u32, zone::Members, limits::MAX_ZONES, Daemon, Program),
+    spec!(POLICIES, Array, u32, zone::Policy, limits::MAX_SERVICES, Daemon, Program),
+    spec!(SLOW_PATH, Array, u32, settings::SlowPath, 1, Daemon, Program),
     spec!(DIALOGS, Hash, dialog::DialogKey, dialog::Dialog, limits::MAX_DIALOGS, Program, Both),
     spec!(DIALOG_TALLY, Array, u32, dialog::Tally, 1, Program, Both),
     spec!(EXPIRY_SHORT, Array, u32, expiry::Due, limits::EXPIRY_SLOTS, Program, Program),

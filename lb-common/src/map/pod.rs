@@ -5,7 +5,7 @@
     reason = "aya::Pod is an unsafe trait; every type here is repr(C), without padding and valid for any bytes"
 )]
 
-use super::{backend, counters, dialog, expiry, service, settings};
+use super::{backend, counters, dialog, expiry, load, service, settings, zone};
 
 macro_rules! pod {
     ($($t:ty),+ $(,)?) => { $(
@@ -18,12 +18,17 @@ macro_rules! pod {
 pod!(
     settings::Settings,
     settings::Scratch,
+    settings::SlowPath,
     service::ServiceKey,
     service::Service,
     service::Listener,
     backend::Backend,
     backend::BackendAddress,
     backend::CachedNextHop,
+    load::Load,
+    zone::Zone,
+    zone::Members,
+    zone::Policy,
     dialog::DialogKey,
     dialog::Dialog,
     dialog::Tally,

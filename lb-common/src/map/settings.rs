@@ -39,6 +39,14 @@ pub struct Settings {
 
 const _: () = assert!(size_of::<Settings>() == 16 + 8 + 10 * 4);
 
+/// The one value of SLOW_PATH.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlowPath {
+    /// Until then the daemon answers what it is handed, in monotonic nanoseconds. It writes this every second.
+    pub answers_until: u64,
+}
+
 /// Direction of a packet.
 pub mod direction {
     /// From a caller to a service.

@@ -8,7 +8,7 @@ use crate::config::{self, Config, Forwarding};
 use lb_common::{
     limits,
     map::{
-        backend::{Backend, BackendAddress, NextHop, health, padded_name, takes_dialogs, will},
+        backend::{Backend, BackendAddress, Limits, NextHop, health, padded_name, takes_dialogs, will},
         listener_index, ring_index,
         service::{Listener, Service, ServiceKey, forwarding},
     },
@@ -250,6 +250,7 @@ fn configured(backend: &config::Backend, zone: u16, circumstances: &Circumstance
         next_hop: NextHop::default(),
         weight: backend.weight,
         zone,
+        limits: Limits::default(),
         name: padded_name(&backend.name),
     }
 }

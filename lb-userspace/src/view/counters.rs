@@ -72,6 +72,7 @@ fn fate_word(fate: Fate) -> &'static str {
         Fate::Host => "host",
         Fate::HostForwards => "host-forwards",
         Fate::Sent => "sent",
+        Fate::Daemon => "daemon",
         Fate::Dropped => "dropped",
     }
 }
