@@ -56,16 +56,21 @@ pub const MAX_INTERFACES: u32 = 64;
 
 /// Dialogs remembered by default; DIALOGS is preallocated to this.
 pub const MAX_DIALOGS: u32 = 1 << 20;
-/// Slots of one expiry queue; a power of two. 10,000 CPS put 2 entries a call into the short queue for 32 s: 640,000.
-pub const EXPIRY_SLOTS: u32 = 1 << 20;
-/// Queue entries looked at after each entry put in: two, so a queue always shrinks faster than it grows.
-pub const EXPIRY_VISITS: u32 = 2;
+/// Most buckets that one packet looks at for old dialogs: about a microsecond, once in a jiffy at most.
+pub const MAX_SWEEP: u32 = 128;
+/// The table is gone through for old dialogs in this time, in seconds, however few calls there are: half a minute is short
+/// beside a call whose end nobody saw.
+pub const SWEEP_SECONDS: u32 = 32;
+/// Attempts to claim a slot for a new dialog: CPUs rarely want the same one.
+pub const CLAIM_ATTEMPTS: u32 = 2;
 /// Attempts at a compare-and-swap of a state word before the change is given up; a dialog is rarely on two CPUs, and the
 /// verifier walks through every attempt.
 pub const STATE_ATTEMPTS: u32 = 2;
 
 /// Slots of the cache of next hops towards clients, per CPU; a power of two.
 pub const NEXT_HOP_SLOTS: u32 = 4096;
+/// Addresses that one CPU remembers as a service's, a backend's or neither, a power of two.
+pub const ENDPOINT_SLOTS: u32 = 1024;
 /// Error numbers counted one by one in WRITE_ERRORS; larger ones share the last slot.
 pub const MAX_ERRNO: u32 = 160;
 
@@ -77,8 +82,6 @@ pub const LIFETIME_UNANSWERED_SECONDS: u32 = 180;
 pub const LIFETIME_ANSWERED_SECONDS: u32 = 12 * 3600;
 /// A subscription that is silent, in seconds (a common Expires of RFC 6665).
 pub const LIFETIME_SUBSCRIBED_SECONDS: u32 = 3600;
-/// A dead dialog is deleted no earlier than this, in seconds: no CPU may still hold a pointer to it by then.
-pub const BURIAL_SECONDS: u32 = 2;
 /// Longest lifetime that the 16 bits of [`crate::map::dialog::State::seen`] can tell from "just seen", in seconds, at
 /// the shortest tick of 0.8 s, with a tenth to spare.
 pub const MAX_LIFETIME_SECONDS: u32 = 47_000;
@@ -91,7 +94,6 @@ const _: () =
     assert!(MAX_DIALOG_STEPS <= MAX_SCAN_STEPS && MAX_PARAMETER_STEPS * 8 + MAX_PARAMETER <= 2 * MAX_CALL_ID);
 const _: () = assert!(MAX_BACKENDS <= 1 << 16);
 const _: () = assert!(MAX_SERVICES * MAX_TIERS <= 512);
-const _: () = assert!(EXPIRY_SLOTS.is_power_of_two() && NEXT_HOP_SLOTS.is_power_of_two());
-const _: () = assert!(EXPIRY_SLOTS >= 2 * 10_000 * LIFETIME_ENDED_SECONDS);
+const _: () = assert!(NEXT_HOP_SLOTS.is_power_of_two() && ENDPOINT_SLOTS.is_power_of_two());
 const _: () = assert!(LIFETIME_ANSWERED_SECONDS < MAX_LIFETIME_SECONDS);
 const _: () = assert!(MAX_LIFETIME_SECONDS < 65_536 / 10 * 8);

@@ -7,7 +7,7 @@
 )]
 
 use crate::{
-    maps,
+    maps::{self, ScratchCell},
     packet::Packet,
     stage::{
         inspect::{self, Message},
@@ -18,11 +18,12 @@ use crate::{
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     decide::{
-        Inbound, Tables, expiry,
+        Inbound, expiry,
         remember::{self, Opening, Remembered},
-        reply::{self, Leaving, Outbound},
+        reply::{self, Leaving, Opens, Outbound},
         select,
-        steer::{self, Steering},
+        steer::{self, Choosing, Following, Steering},
+        table::{self, Inserted},
     },
     map::dialog::DialogKey,
     sip::{self, DialogHeaders},
@@ -42,6 +43,20 @@ pub extern "C" fn sipsteer_inspect(context: *mut xdp_md, payload_at: u64) -> u64
     let packet = Packet::new(context);
     inspect::inspect(&packet, payload_at as usize, tables.settings, tables.scratch);
     1
+}
+
+/// [`route::learn`].
+#[inline(always)]
+pub fn learn(address: u32, port: u16, kind: u32, slot: u32) -> bool {
+    sipsteer_learn(address as u64 | (port as u64) << 32, kind as u64, slot as u64) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_learn(address_and_port: u64, kind: u64, slot: u64) -> u64 {
+    let Some(settings) = maps::settings() else { return 0 };
+    let (address, port) = (address_and_port as u32, (address_and_port >> 32) as u16);
+    route::learn(address, port, kind as u32, slot as u32, settings) as u64
 }
 
 /// [`route::next_hop`]; the next hop stands in SCRATCH. False: the packet is not forwarded.
@@ -66,44 +81,76 @@ pub extern "C" fn sipsteer_next_hop(context: *mut xdp_md, addresses: u64, length
     }
 }
 
-/// [`steer::steer`] for the packet that SCRATCH tells of.
+/// [`steer::follow`] for the packet that SCRATCH tells of, and where a backend has to be chosen, [`steer::choose`].
 #[inline(always)]
 pub fn steer(packet: &Packet, payload_at: usize, source: u64) -> Steering {
-    let number = sipsteer_steer(packet.context(), payload_at as u64, source);
+    let mut number = sipsteer_follow(packet.context(), payload_at as u64, source);
+    if number == CHOOSE {
+        number = sipsteer_choose(source);
+    }
     Steering {
         backend: number as u16,
-        tend: number >> 24 & 1 != 0,
         verdict: Verdict::from_index((number >> 32) as u32).unwrap_or(Verdict::PassedBroken),
     }
 }
 
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn sipsteer_steer(context: *mut xdp_md, payload_at: u64, source: u64) -> u64 {
-    let broken = (Verdict::PassedBroken.index() as u64) << 32;
-    let Some(tables) = KernelTables::open() else { return broken };
-    let scratch = tables.scratch;
-    let message = Message { packet: Packet::new(context), payload_at: payload_at as usize, scratch };
+/// A backend has to be chosen, as the result of `sipsteer_follow`; what is known stands in SCRATCH.
+const CHOOSE: u64 = u64::MAX;
+
+/// A steering as one number.
+#[inline(always)]
+fn number_of(steering: Steering) -> u64 {
+    steering.backend as u64 | (steering.verdict.index() as u64) << 32
+}
+
+/// What SCRATCH tells of a packet to a service.
+#[inline(always)]
+fn inbound(scratch: ScratchCell, source: u64) -> Inbound {
     let service = scratch.service();
-    let inbound = Inbound {
+    Inbound {
         service: service.service,
         listener: service.listener,
         tiers: service.tiers,
         call_key: scratch.message().call_key,
         source,
-    };
-    let steering = steer::steer(&tables, &inbound, &message);
-    steering.backend as u64 | (steering.tend as u64) << 24 | (steering.verdict.index() as u64) << 32
+    }
 }
 
-/// [`reply::reply`] for the packet that SCRATCH tells of.
+const BROKEN: Steering = Steering { backend: 0, verdict: Verdict::PassedBroken };
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_follow(context: *mut xdp_md, payload_at: u64, source: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return number_of(BROKEN) };
+    let scratch = tables.scratch;
+    let message = Message { packet: Packet::new(context), payload_at: payload_at as usize, scratch };
+    match steer::follow(&tables, &inbound(scratch, source), &message) {
+        Following::Done(steering) => number_of(steering),
+        Following::Choose(choosing) => {
+            scratch.set_choosing(&choosing);
+            CHOOSE
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_choose(source: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return number_of(BROKEN) };
+    let scratch = tables.scratch;
+    number_of(steer::choose(&tables, &inbound(scratch, source), &scratch.choosing()))
+}
+
+/// [`reply::follow`] for the packet that SCRATCH tells of, and where it opens a dialog, [`reply::open`].
 #[inline(always)]
 pub fn reply(packet: &Packet, payload_at: usize, destination: u64) -> Leaving {
-    let number = sipsteer_reply(packet.context(), payload_at as u64, destination);
+    let mut number = sipsteer_reply(packet.context(), payload_at as u64, destination);
+    if number == CHOOSE {
+        number = sipsteer_reply_opens(destination);
+    }
     Leaving {
         service: number as u16,
         listener: (number >> 16) as u8,
-        tend: number >> 24 & 1 != 0,
         verdict: match (number >> 32) as u32 {
             REPLY_NEW => Verdict::ReplyNew,
             REPLY_UNPINNED => Verdict::ReplyUnpinned,
@@ -115,18 +162,39 @@ pub fn reply(packet: &Packet, payload_at: usize, destination: u64) -> Leaving {
 const REPLY_NEW: u32 = Verdict::ReplyNew.index();
 const REPLY_UNPINNED: u32 = Verdict::ReplyUnpinned.index();
 
+/// A leaving as one number.
+#[inline(always)]
+fn leaving_number(leaving: Leaving) -> u64 {
+    leaving.service as u64 | (leaving.listener as u64) << 16 | (leaving.verdict.index() as u64) << 32
+}
+
+/// What SCRATCH tells of a packet from a backend.
+#[inline(always)]
+fn outbound(scratch: ScratchCell, destination: u64) -> Outbound<'static> {
+    Outbound { from: scratch.from(), call_key: scratch.message().call_key, destination }
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sipsteer_reply(context: *mut xdp_md, payload_at: u64, destination: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     let scratch = tables.scratch;
     let message = Message { packet: Packet::new(context), payload_at: payload_at as usize, scratch };
-    let outbound = Outbound { from: scratch.from(), call_key: scratch.message().call_key, destination };
-    let leaving = reply::reply(&tables, &outbound, &message);
-    leaving.service as u64
-        | (leaving.listener as u64) << 16
-        | (leaving.tend as u64) << 24
-        | (leaving.verdict.index() as u64) << 32
+    match reply::follow(&tables, &outbound(scratch, destination), &message) {
+        reply::Following::Done(leaving) => leaving_number(leaving),
+        reply::Following::Open(Opens { phase, branch }) => {
+            scratch.set_choosing(&Choosing { why: Verdict::ReplyNew, phase, branch, from: 0 });
+            CHOOSE
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_reply_opens(destination: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let Choosing { phase, branch, .. } = tables.scratch.choosing();
+    leaving_number(reply::open(&tables, &outbound(tables.scratch, destination), &Opens { phase, branch }))
 }
 
 /// [`sip::dialog_headers`].
@@ -210,29 +278,62 @@ pub extern "C" fn sipsteer_move_pin(call_key: u64, service: u64, backends: u64, 
     1
 }
 
-/// [`expiry::tend`].
+/// [`table::settle`].
 #[inline(always)]
-pub fn tend(now: u32) {
-    sipsteer_tend(now as u64);
+pub fn settle(key: &DialogKey) -> Inserted {
+    match sipsteer_settle(key.call_key, key.service as u64) {
+        NONE => Inserted::New,
+        backend => Inserted::Already(backend as u16),
+    }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_tend(now: u64) -> u64 {
+pub extern "C" fn sipsteer_settle(call_key: u64, service: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return NONE };
+    match table::settle(&tables, &DialogKey::new(call_key, service as u16)) {
+        Inserted::Already(backend) => backend as u64,
+        _ => NONE,
+    }
+}
+
+/// [`table::sweep_bucket`].
+#[inline(always)]
+pub fn sweep_bucket(index: u32, now: u32) -> u32 {
+    sipsteer_sweep_bucket(index as u64, now as u64) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_sweep_bucket(index: u64, now: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
-    expiry::tend(&tables, now as u32);
+    table::sweep_bucket(&tables, index as u32, now as u32) as u64
+}
+
+/// [`expiry::tend`].
+#[inline(always)]
+pub fn tend(jiffies: u64) {
+    sipsteer_tend(jiffies);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_tend(jiffies: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    expiry::tend(&tables, jiffies);
     1
 }
 
-/// [`expiry::expire`].
+/// [`expiry::sweep`].
 #[inline(always)]
-pub fn expire(key: &DialogKey) {
-    sipsteer_expire(key.call_key, key.service as u64);
+pub fn sweep(count: u32) {
+    sipsteer_sweep(count as u64);
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_expire(call_key: u64, service: u64) -> u64 {
+pub extern "C" fn sipsteer_sweep(count: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
-    expiry::expire(&tables, &DialogKey::new(call_key, service as u16), tables.now()) as u64
+    expiry::sweep(&tables, count as u32);
+    1
 }

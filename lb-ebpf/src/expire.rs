@@ -1,22 +1,23 @@
-//! What the daemon runs by BPF_PROG_TEST_RUN: it never touches dialogs itself, it asks the kernel to look again.
+//! What the daemon runs by BPF_PROG_TEST_RUN: it never touches dialogs itself, it asks the kernel to look at them.
 
 use crate::{apart, maps, packet::Packet, tables::KernelTables};
 use aya_ebpf::bindings::xdp_action;
-use lb_common::{decide::Tables, map::expiry::request::MAX_KEYS};
+use lb_common::{limits::MAX_SWEEP, map::expiry::request::MAX_BUCKETS};
 
-/// Visits what is due in the expiry queues and examines the dialogs that the packet names, see
-/// [`lb_common::map::expiry::request`]. Returns XDP_PASS, or XDP_ABORTED without settings or without a request.
+/// Looks at as many buckets for old dialogs as the packet says, see [`lb_common::map::expiry::request`]. Returns XDP_PASS, or
+/// XDP_ABORTED without settings or without a request.
 #[inline(always)]
 pub fn expire(packet: &Packet) -> u32 {
-    let (Some(tables), Some(request)) = (KernelTables::open(), packet.request()) else {
+    let (Some(_), Some(request)) = (KernelTables::open(), packet.request()) else {
         return xdp_action::XDP_ABORTED;
     };
-    tables.tend(tables.now());
-    let count = request.count();
-    let mut examined = 0;
-    while examined < MAX_KEYS && examined < count {
-        apart::expire(&request.key(examined));
-        examined += 1;
+    let mut left = request.count();
+    let mut part = 0;
+    while part < MAX_BUCKETS / MAX_SWEEP as u64 {
+        let count = if left < MAX_SWEEP as u64 { left } else { MAX_SWEEP as u64 };
+        apart::sweep(count as u32);
+        left -= count;
+        part += 1;
     }
     xdp_action::XDP_PASS
 }

@@ -11,7 +11,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use core::{
-    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd, atomic_xchg},
+    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
     ptr::{NonNull, read_volatile, write_volatile},
 };
 use lb_common::{
@@ -19,10 +19,10 @@ use lb_common::{
     map::{
         backend::{Backend, BackendAddress, CachedNextHop},
         counters::{BackendCounter, Counter, METHODS, ServiceCounter},
-        dialog::{Dialog, DialogKey, Evidence, State, Tally},
-        expiry::{Cursors, Due, DueWord, QUEUES, SHORT},
+        dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
+        expiry::Sweep,
         load::Load,
-        service::{Listener, Service, ServiceKey},
+        service::{Endpoint, Listener, Service, ServiceKey},
         settings::{Scratch, Settings, SlowPath},
         zone::{Members, Policy, Zone},
     },
@@ -34,8 +34,9 @@ const RING_COUNT: usize = (limits::MAX_SERVICES * limits::MAX_TIERS) as usize;
 const SEQ: AtomicOrdering = AtomicOrdering::SeqCst;
 const RELAXED: AtomicOrdering = AtomicOrdering::Relaxed;
 
-/// `bpf(2)`: add only if the key is not there.
-const BPF_NOEXIST: u64 = 1;
+/// BPF_F_MMAPABLE: the kernel puts the values of such an array on a page of their own, so that a bucket lies in exactly two
+/// cache lines.
+const MMAPABLE: usize = 1 << 10;
 
 /// What the kernel asks before it lets a program call its helpers.
 #[unsafe(link_section = "license")]
@@ -68,15 +69,13 @@ static SLOW_PATH: Array<SlowPath, 1> = Array::new();
 static BACKEND_ADDRESSES: HashMap<ServiceKey, BackendAddress, { limits::MAX_BACKENDS as usize }> =
     HashMap::new();
 #[btf_map]
-static DIALOGS: HashMap<DialogKey, Dialog, { limits::MAX_DIALOGS as usize }> = HashMap::new();
+static DIALOGS: Array<Bucket, { buckets_for(limits::MAX_DIALOGS) as usize }, MMAPABLE> = Array::new();
 #[btf_map]
 static DIALOG_TALLY: Array<Tally, 1> = Array::new();
 #[btf_map]
-static EXPIRY_SHORT: Array<Due, { limits::EXPIRY_SLOTS as usize }> = Array::new();
+static SWEEP: Array<Sweep, 1> = Array::new();
 #[btf_map]
-static EXPIRY_LONG: Array<Due, { limits::EXPIRY_SLOTS as usize }> = Array::new();
-#[btf_map]
-static EXPIRY_CURSORS: Array<Cursors, { QUEUES as usize }> = Array::new();
+static ENDPOINTS: PerCpuArray<Endpoint, { limits::ENDPOINT_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
 static NEXT_HOPS: PerCpuArray<CachedNextHop, { limits::NEXT_HOP_SLOTS as usize }> = PerCpuArray::new();
 #[btf_map]
@@ -174,59 +173,84 @@ pub fn cache_next_hop(slot: u32, entry: CachedNextHop) {
     }
 }
 
-/// A dialog's place in the table. Other CPUs read and write it, and after a deletion it belongs to another dialog.
+/// What this CPU remembers of an address, in a slot.
+#[inline(always)]
+pub fn endpoint(slot: u32) -> Option<&'static Endpoint> {
+    ENDPOINTS.get(slot)
+}
+
+/// Has this CPU remember an address.
+#[inline(always)]
+pub fn remember_endpoint(slot: u32, endpoint: &Endpoint) {
+    if let Some(p) = ENDPOINTS.get_ptr_mut(slot) {
+        // SAFETY: this CPU's element of a per-CPU array; XDP programs do not nest on a CPU.
+        unsafe { *p = *endpoint };
+    }
+}
+
+/// A bucket of the dialog table.
+#[derive(Clone, Copy)]
+pub struct BucketCell(NonNull<Bucket>);
+
+/// The bucket of an index.
+#[inline(always)]
+pub fn bucket(index: u32) -> Option<BucketCell> {
+    DIALOGS.get_ptr_mut(index).and_then(NonNull::new).map(BucketCell)
+}
+
+impl BucketCell {
+    /// A slot of it.
+    #[inline(always)]
+    pub fn slot(self, index: u32) -> DialogSlot {
+        let at = (index & (BUCKET_SLOTS - 1)) as usize;
+        // SAFETY: the masked index stays inside the bucket.
+        DialogSlot(unsafe { self.0.cast::<Dialog>().add(at) })
+    }
+}
+
+const _: () = assert!(BUCKET_SLOTS.is_power_of_two());
+
+/// A slot of the dialog table. Other CPUs read and write it, and it may belong to another dialog by the next look.
 #[derive(Clone, Copy)]
 pub struct DialogSlot(NonNull<Dialog>);
 
-/// The place of a key.
-#[inline(always)]
-pub fn dialog(key: &DialogKey) -> Option<DialogSlot> {
-    DIALOGS.get_ptr_mut(key).and_then(NonNull::new).map(DialogSlot)
-}
-
-/// Adds a dialog; the error number is positive.
-#[inline(always)]
-pub fn insert_dialog(key: &DialogKey, value: &Dialog) -> Result<(), i32> {
-    DIALOGS.insert(key, value, BPF_NOEXIST).map_err(|e| -e)
-}
-
-/// Deletes a dialog; the error number is positive.
-#[inline(always)]
-pub fn delete_dialog(key: &DialogKey) -> Result<(), i32> {
-    DIALOGS.remove(key).map_err(|e| -e)
-}
-
 impl DialogSlot {
-    /// Reads the value: state first, key last.
+    /// The call key that stands in it.
     #[inline(always)]
-    pub fn read(self) -> Dialog {
-        // SAFETY: the element stays mapped while the program runs, whoever it belongs to; each field is read by one
-        // aligned load.
-        unsafe {
-            let state = read_volatile((&raw const (*self.0.as_ptr()).state).cast::<u64>());
-            let evidence = read_volatile((&raw const (*self.0.as_ptr()).evidence).cast::<u64>());
-            let peer = read_volatile(&raw const (*self.0.as_ptr()).peer);
-            let service = read_volatile(&raw const (*self.0.as_ptr()).service);
-            let call_key = read_volatile(&raw const (*self.0.as_ptr()).call_key);
-            Dialog {
-                call_key,
-                service,
-                peer,
-                evidence: Evidence::from_word(evidence),
-                state: State::from_word(state),
-            }
-        }
+    pub fn call_key(self) -> u64 {
+        // SAFETY: array elements stay where they are; an aligned load of a word that others store whole.
+        unsafe { read_volatile(&raw const (*self.0.as_ptr()).call_key) }
     }
 
-    /// Reads the state word, and whether the value is that of the key, in this order.
+    /// The service that stands in it.
     #[inline(always)]
-    pub fn read_state(self, key: &DialogKey) -> (State, bool) {
-        // SAFETY: as in `read`.
+    pub fn service(self) -> u32 {
+        // SAFETY: as in `call_key`.
+        unsafe { read_volatile(&raw const (*self.0.as_ptr()).service) }
+    }
+
+    /// The state word.
+    #[inline(always)]
+    pub fn state(self) -> State {
+        // SAFETY: as in `call_key`; others change the word atomically.
+        State::from_word(unsafe { read_volatile((&raw const (*self.0.as_ptr()).state).cast::<u64>()) })
+    }
+
+    /// Reads the whole slot, the state first.
+    #[inline(always)]
+    pub fn read(self) -> Dialog {
+        let state = self.state();
+        // SAFETY: as in `call_key`; each field is read by one aligned load.
         unsafe {
-            let state = read_volatile((&raw const (*self.0.as_ptr()).state).cast::<u64>());
-            let service = read_volatile(&raw const (*self.0.as_ptr()).service);
-            let call_key = read_volatile(&raw const (*self.0.as_ptr()).call_key);
-            (State::from_word(state), call_key == key.call_key && service == key.service)
+            let evidence = read_volatile((&raw const (*self.0.as_ptr()).evidence).cast::<u64>());
+            let peer = read_volatile(&raw const (*self.0.as_ptr()).peer);
+            Dialog {
+                call_key: self.call_key(),
+                service: self.service(),
+                peer,
+                evidence: Evidence::from_word(evidence),
+                state,
+            }
         }
     }
 
@@ -242,6 +266,19 @@ impl DialogSlot {
     pub fn swap_evidence(self, from: Evidence, to: Evidence) -> bool {
         // SAFETY: an aligned word of the element, changed by one atomic instruction.
         unsafe { swap((&raw mut (*self.0.as_ptr()).evidence).cast(), from.to_word(), to.to_word()) }
+    }
+
+    /// Writes everything but the state.
+    #[inline(always)]
+    pub fn write(self, key: &DialogKey, peer: u32, evidence: Evidence) {
+        // SAFETY: the slot is claimed, so no other CPU writes these fields but the evidence, which is exchanged whole;
+        // aligned stores, in order with the exchange of the state that publishes them.
+        unsafe {
+            write_volatile(&raw mut (*self.0.as_ptr()).call_key, key.call_key);
+            write_volatile(&raw mut (*self.0.as_ptr()).service, key.service);
+            write_volatile(&raw mut (*self.0.as_ptr()).peer, peer);
+            write_volatile((&raw mut (*self.0.as_ptr()).evidence).cast::<u64>(), evidence.to_word());
+        }
     }
 }
 
@@ -279,66 +316,38 @@ pub fn unconfirmed() -> u64 {
     if value >> 63 == 0 { value } else { 0 }
 }
 
-/// Cursors of an expiry queue.
+/// `jiffies` up to which the search for old dialogs has come.
 #[inline(always)]
-pub fn cursors(queue: u32) -> Option<Cursors> {
-    let p = EXPIRY_CURSORS.get_ptr(queue)?;
-    // SAFETY: aligned loads of words that others change atomically. The hindmost is read first, so that a cursor never
-    // seems to be ahead of the one before it.
-    unsafe {
-        let burying = read_volatile(&raw const (*p).burying);
-        let dying = read_volatile(&raw const (*p).dying);
-        let tail = read_volatile(&raw const (*p).tail);
-        Some(Cursors { tail, dying, burying, _pad: [0; 5] })
-    }
+pub fn swept_at() -> Option<u64> {
+    let p = SWEEP.get_ptr(0)?;
+    // SAFETY: one aligned load of a word that others change atomically.
+    Some(unsafe { read_volatile(&raw const (*p).at) })
 }
 
-/// Claims the slot at a queue's tail.
+/// Sets that if it is `from`.
 #[inline(always)]
-pub fn claim_tail(queue: u32) -> Option<u64> {
-    let p = EXPIRY_CURSORS.get_ptr_mut(queue)?;
-    // SAFETY: an aligned word, changed by an atomic addition.
-    Some(unsafe { atomic_xadd::<u64, u64, { SEQ }>(&raw mut (*p).tail, 1) })
-}
-
-/// Moves the cursor of the dying, or of the burying, one slot on if it is at `from`.
-#[inline(always)]
-pub fn advance(queue: u32, burying: bool, from: u64) -> bool {
-    let Some(p) = EXPIRY_CURSORS.get_ptr_mut(queue) else { return false };
+pub fn set_swept_at(from: u64, to: u64) -> bool {
+    let Some(p) = SWEEP.get_ptr_mut(0) else { return false };
     // SAFETY: an aligned word, changed by one atomic instruction.
-    unsafe {
-        let at = if burying { &raw mut (*p).burying } else { &raw mut (*p).dying };
-        swap(at, from, from.wrapping_add(1))
-    }
+    unsafe { swap(&raw mut (*p).at, from, to) }
 }
 
+/// Adds to the number of buckets that were looked at; what it was.
 #[inline(always)]
-fn due_slot(queue: u32, index: u64) -> Option<*mut Due> {
-    let slot = index as u32 & (limits::EXPIRY_SLOTS - 1);
-    if queue == SHORT { EXPIRY_SHORT.get_ptr_mut(slot) } else { EXPIRY_LONG.get_ptr_mut(slot) }
+pub fn advance_hand(count: u32) -> u64 {
+    let Some(p) = SWEEP.get_ptr_mut(0) else { return 0 };
+    // SAFETY: an aligned word, changed by an atomic addition.
+    unsafe { atomic_xadd::<u64, u64, { SEQ }>(&raw mut (*p).hand, count as u64) }
 }
 
-/// Reads a slot of a queue.
+/// Counts a dialog whose lifetime was over, by its phase.
 #[inline(always)]
-pub fn due(queue: u32, index: u64) -> Option<Due> {
-    let p = due_slot(queue, index)?;
-    // SAFETY: aligned loads; the word is read first and says whether the call key is the one that belongs to it.
+pub fn count_expired(phase: u8) {
+    let Some(p) = SWEEP.get_ptr_mut(0) else { return };
+    // SAFETY: an aligned word inside the array, changed by an atomic addition.
     unsafe {
-        let word = read_volatile((&raw const (*p).word).cast::<u64>());
-        let call_key = read_volatile(&raw const (*p).call_key);
-        Some(Due { call_key, word: DueWord::from_word(word) })
-    }
-}
-
-/// Writes a slot of a queue that this CPU has claimed.
-#[inline(always)]
-pub fn put_due(queue: u32, index: u64, due: Due) {
-    let Some(p) = due_slot(queue, index) else { return };
-    // SAFETY: the slot is this CPU's alone until its word is written; the exchange is a full barrier, so nobody sees
-    // the word before the call key.
-    unsafe {
-        write_volatile(&raw mut (*p).call_key, due.call_key);
-        atomic_xchg::<u64, { SEQ }>((&raw mut (*p).word).cast::<u64>(), due.word.to_word());
+        let at = (&raw mut (*p).expired).cast::<u64>().add((phase & 15) as usize);
+        atomic_xadd::<u64, u64, { RELAXED }>(at, 1);
     }
 }
 

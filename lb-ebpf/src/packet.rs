@@ -9,7 +9,7 @@ use aya_ebpf::{
 use core::hint::black_box;
 use lb_common::{
     limits::MAX_SCAN,
-    map::{backend::NextHop, dialog::DialogKey, expiry::request},
+    map::{backend::NextHop, expiry::request},
     sip::Window,
     wire::Octets,
 };
@@ -247,19 +247,11 @@ impl Packet {
 }
 
 impl Request {
-    /// Number of keys.
+    /// Number of buckets.
     #[inline(always)]
     pub fn count(&self) -> u64 {
         // SAFETY: inside the bytes that `Packet::request` checked.
         unsafe { *((self.0 + request::COUNT_AT) as *const u64) }
-    }
-
-    /// The key of an index below [`request::MAX_KEYS`].
-    #[inline(always)]
-    pub fn key(&self, index: u64) -> DialogKey {
-        let at = request::KEYS_AT + (index & (request::MAX_KEYS - 1)) as usize * size_of::<DialogKey>();
-        // SAFETY: the masked index keeps the key inside the bytes that `Packet::request` checked.
-        unsafe { *((self.0 + at) as *const DialogKey) }
     }
 
     /// Writes the answer's two words.
@@ -273,4 +265,4 @@ impl Request {
     }
 }
 
-const _: () = assert!(request::MAX_KEYS.is_power_of_two());
+const _: () = assert!(request::LEN >= request::COUNT_AT + 8);

@@ -13,7 +13,7 @@ use crate::{
 };
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    decide::{Tables, source::source_hash},
+    decide::source::source_hash,
     map::settings::direction,
     sip::{Kind, Method},
     verdict::{Fate, Verdict},
@@ -33,7 +33,7 @@ pub fn steer(packet: Packet) -> Departure {
 fn try_steer(packet: Packet) -> Result<Departure, Verdict> {
     let headers = parse::parse(&packet)?;
     let tables = KernelTables::open().ok_or(Verdict::PassedBroken)?;
-    route::route(&packet, &headers.datagram, tables.scratch)?;
+    route::route(&packet, &headers.datagram, tables.settings, tables.scratch)?;
     if let Some(fault) = headers.fault {
         return Err(fault);
     }
@@ -44,19 +44,20 @@ fn try_steer(packet: Packet) -> Result<Departure, Verdict> {
         packet.trimmed(headers.trailer).ok_or(Verdict::DroppedMalformed)?
     };
     apart::inspect(&packet, headers.datagram.udp_at as usize + udp::LEN);
-    let (departure, tend) = if tables.scratch.direction() == direction::TO_SERVICE {
+    let departure = if tables.scratch.direction() == direction::TO_SERVICE {
         to_service(&packet, &tables)
     } else {
         from_backend(&packet, &tables)
     };
-    if tend {
-        tables.tend(tables.now());
+    let jiffies = maps::jiffies();
+    if tables.scratch.is_new_jiffy(jiffies as u32) {
+        apart::tend(jiffies);
     }
     Ok(departure)
 }
 
 #[inline(always)]
-fn to_service(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
+fn to_service(packet: &Packet, tables: &KernelTables) -> Departure {
     let bytes = packet.length() as u64;
     let service = tables.scratch.service();
     maps::count_service(service.service, bytes, method_slot(tables.scratch.message().kind));
@@ -64,32 +65,22 @@ fn to_service(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
     let source = source_hash(&tables.settings.hash_key, &mapped(source), source_port);
     let steering = apart::steer(packet, udp_at as usize + udp::LEN, source);
     if !matches!(steering.verdict.fate(), Fate::Sent) {
-        return (Departure { verdict: steering.verdict, action: xdp_action::XDP_ABORTED }, false);
+        return Departure { verdict: steering.verdict, action: xdp_action::XDP_ABORTED };
     }
     maps::count_to_backend(steering.backend, bytes, opening(tables.scratch.message().kind, steering.verdict));
     let datagram = tables.scratch.datagram();
-    let departure =
-        forward::to_backend(packet, &datagram, service.forwarding, steering.backend, steering.verdict);
-    (departure, steering.tend)
+    forward::to_backend(packet, &datagram, service.forwarding, steering.backend, steering.verdict)
 }
 
 #[inline(always)]
-fn from_backend(packet: &Packet, tables: &KernelTables) -> (Departure, bool) {
+fn from_backend(packet: &Packet, tables: &KernelTables) -> Departure {
     let Datagram { destination, destination_port, udp_at, .. } = tables.scratch.datagram();
     let destination = source_hash(&tables.settings.hash_key, &mapped(destination), destination_port);
     let leaving = apart::reply(packet, udp_at as usize + udp::LEN, destination);
     maps::count_from_backend(tables.scratch.from().backend, packet.length() as u64);
     let next_hop = tables.scratch.next_hop();
     let datagram = tables.scratch.datagram();
-    let departure = forward::from_backend(
-        packet,
-        &datagram,
-        next_hop,
-        leaving.service,
-        leaving.listener,
-        leaving.verdict,
-    );
-    (departure, leaving.tend)
+    forward::from_backend(packet, &datagram, next_hop, leaving.service, leaving.listener, leaving.verdict)
 }
 
 /// A request's method as its slot among a service's counters; 0 for everything else.

@@ -2,17 +2,16 @@
 
 use crate::{
     apart,
-    maps::{self, DialogSlot, ScratchCell},
+    maps::{self, BucketCell, DialogSlot, ScratchCell},
 };
 use lb_common::{
     decide::{
-        BackendView, Cursor, Slot, Tables,
+        BackendView, Bucket, Slot, Tables,
         remember::{Opening, Remembered},
+        table::Inserted,
     },
-    limits,
     map::{
         dialog::{Dialog, DialogKey, Evidence, State},
-        expiry::{Cursors, Due},
         ring_index,
         settings::Settings,
     },
@@ -37,12 +36,20 @@ impl KernelTables {
 
 impl Slot for DialogSlot {
     #[inline(always)]
-    fn read(&self) -> Dialog {
-        DialogSlot::read(*self)
+    fn call_key(&self) -> u64 {
+        DialogSlot::call_key(*self)
     }
     #[inline(always)]
-    fn read_state(&self, key: &DialogKey) -> (State, bool) {
-        DialogSlot::read_state(*self, key)
+    fn service(&self) -> u32 {
+        DialogSlot::service(*self)
+    }
+    #[inline(always)]
+    fn state(&self) -> State {
+        DialogSlot::state(*self)
+    }
+    #[inline(always)]
+    fn read(&self) -> Dialog {
+        DialogSlot::read(*self)
     }
     #[inline(always)]
     fn swap_state(&self, from: State, to: State) -> bool {
@@ -52,12 +59,23 @@ impl Slot for DialogSlot {
     fn swap_evidence(&self, from: Evidence, to: Evidence) -> bool {
         DialogSlot::swap_evidence(*self, from, to)
     }
+    #[inline(always)]
+    fn write(&self, key: &DialogKey, peer: u32, evidence: Evidence) {
+        DialogSlot::write(*self, key, peer, evidence);
+    }
+}
+
+impl Bucket for BucketCell {
+    type Slot = DialogSlot;
+    #[inline(always)]
+    fn slot(&self, index: u32) -> DialogSlot {
+        BucketCell::slot(*self, index)
+    }
 }
 
 impl Tables for KernelTables {
     type Slot = DialogSlot;
-    const QUEUE_SLOTS: u32 = limits::EXPIRY_SLOTS;
-    const QUEUE_MARGIN: u32 = 4096;
+    type Bucket = BucketCell;
 
     #[inline(always)]
     fn settings(&self) -> &Settings {
@@ -68,21 +86,8 @@ impl Tables for KernelTables {
         (maps::jiffies() >> (self.settings.tick_shift & 31)) as u32
     }
     #[inline(always)]
-    fn next_generation(&self) -> u16 {
-        // An odd multiplier spreads the counts of two CPUs apart.
-        (self.scratch.next_generation().wrapping_mul(0x9e37_79b1) >> 16) as u16
-    }
-    #[inline(always)]
-    fn dialog(&self, key: &DialogKey) -> Option<DialogSlot> {
-        maps::dialog(key)
-    }
-    #[inline(always)]
-    fn insert_dialog(&self, key: &DialogKey, dialog: &Dialog) -> Result<(), i32> {
-        maps::insert_dialog(key, dialog)
-    }
-    #[inline(always)]
-    fn delete_dialog(&self, key: &DialogKey) -> Result<(), i32> {
-        maps::delete_dialog(key)
+    fn bucket(&self, index: u32) -> Option<BucketCell> {
+        maps::bucket(index)
     }
     #[inline(always)]
     fn add_to_tally(&self, entries: i64, unconfirmed: i64) {
@@ -101,24 +106,20 @@ impl Tables for KernelTables {
         maps::backend(id).map(|b| BackendView { will: b.will, health: b.health })
     }
     #[inline(always)]
-    fn cursors(&self, queue: u32) -> Option<Cursors> {
-        maps::cursors(queue)
+    fn swept_at(&self) -> Option<u64> {
+        maps::swept_at()
     }
     #[inline(always)]
-    fn claim_tail(&self, queue: u32) -> Option<u64> {
-        maps::claim_tail(queue)
+    fn set_swept_at(&self, from: u64, to: u64) -> bool {
+        maps::set_swept_at(from, to)
     }
     #[inline(always)]
-    fn advance(&self, queue: u32, cursor: Cursor, from: u64) -> bool {
-        maps::advance(queue, matches!(cursor, Cursor::Burying), from)
+    fn advance_hand(&self, count: u32) -> u64 {
+        maps::advance_hand(count)
     }
     #[inline(always)]
-    fn due(&self, queue: u32, index: u64) -> Option<Due> {
-        maps::due(queue, index)
-    }
-    #[inline(always)]
-    fn put_due(&self, queue: u32, index: u64, due: Due) {
-        maps::put_due(queue, index, due);
+    fn count_expired(&self, phase: u8) {
+        maps::count_expired(phase);
     }
     #[inline(always)]
     fn count_write_error(&self, errno: i32) {
@@ -137,7 +138,11 @@ impl Tables for KernelTables {
         apart::move_pin(key, from, to, now);
     }
     #[inline(always)]
-    fn tend(&self, now: u32) {
-        apart::tend(now);
+    fn settle(&self, key: &DialogKey) -> Inserted {
+        apart::settle(key)
+    }
+    #[inline(always)]
+    fn sweep_bucket(&self, index: u32, now: u32) -> u32 {
+        apart::sweep_bucket(index, now)
     }
 }

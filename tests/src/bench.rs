@@ -12,8 +12,8 @@ use lb_common::{
     map::{
         backend::{Backend, BackendAddress, Limits, NextHop, UNLIMITED, health, padded_name, will},
         counters::Counter,
-        dialog::{Dialog, DialogKey, Tally},
-        expiry::{Cursors, QUEUES},
+        dialog::{Bucket, Dialog, DialogKey, Tally, buckets_for},
+        expiry::Sweep,
         listener_index, name, ring_index,
         service::{Listener, Service, ServiceKey, forwarding},
         settings::Settings,
@@ -43,6 +43,8 @@ pub const HASH_KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d
 pub struct Bench {
     /// aya's view of it.
     pub ebpf: Ebpf,
+    /// The table's, whatever settings are written.
+    bucket_mask: u32,
     /// Keeps the rings' inner maps alive for this process.
     rings: Vec<Array<MapData, u32>>,
 }
@@ -66,14 +68,14 @@ pub fn settings() -> Settings {
         answered_ticks: limits::LIFETIME_ANSWERED_SECONDS,
         ended_ticks: limits::LIFETIME_ENDED_SECONDS,
         subscribed_ticks: limits::LIFETIME_SUBSCRIBED_SECONDS,
-        burial_ticks: limits::BURIAL_SECONDS + 1,
+        bucket_mask: buckets_for(limits::MAX_DIALOGS) - 1,
         next_hop_jiffies: 250,
         ..Settings::default()
     }
 }
 
 impl Bench {
-    /// Loads an object with a dialog table of `dialogs` entries.
+    /// Loads an object with a dialog table for `dialogs` dialogs.
     pub fn load(object: &[u8], dialogs: u32) -> Result<Bench> {
         let ebpf = EbpfLoader::new()
             .verifier_log_level(if std::env::var_os("SIPSTEER_VERIFIER").is_some() {
@@ -81,10 +83,10 @@ impl Bench {
             } else {
                 VerifierLogLevel::STATS
             })
-            .map_max_entries(name::DIALOGS, dialogs)
+            .map_max_entries(name::DIALOGS, buckets_for(dialogs))
             .load(object)
             .context("the object was not loaded: this needs root and a kernel with BTF")?;
-        let mut bench = Bench { ebpf, rings: Vec::new() };
+        let mut bench = Bench { ebpf, rings: Vec::new(), bucket_mask: buckets_for(dialogs) - 1 };
         bench.set_settings(&settings())?;
         Ok(bench)
     }
@@ -123,8 +125,9 @@ impl Bench {
         self.ebpf.map(map).with_context(|| format!("no map {map}"))
     }
 
-    /// Writes SETTINGS.
+    /// Writes SETTINGS, with the mask of this table.
     pub fn set_settings(&mut self, settings: &Settings) -> Result<()> {
+        let settings = &Settings { bucket_mask: self.bucket_mask, ..*settings };
         Ok(Array::<_, Settings>::try_from(self.map_mut(name::SETTINGS)?)?.set(0, settings, 0)?)
     }
 
@@ -198,8 +201,12 @@ impl Bench {
 
     /// All dialogs.
     pub fn dialogs(&self) -> Result<Vec<(DialogKey, Dialog)>> {
-        let map: HashMap<_, DialogKey, Dialog> = HashMap::try_from(self.map(name::DIALOGS)?)?;
-        Ok(map.iter().collect::<Result<_, _>>()?)
+        let map: Array<_, Bucket> = Array::try_from(self.map(name::DIALOGS)?)?;
+        let mut dialogs = Vec::new();
+        for bucket in map.iter() {
+            dialogs.extend(bucket?.slots.into_iter().filter(|d| d.state.is_live()).map(|d| (d.key(), d)));
+        }
+        Ok(dialogs)
     }
 
     /// Number of dialogs as the program counts them.
@@ -207,19 +214,9 @@ impl Bench {
         Ok(Array::<_, Tally>::try_from(self.map(name::DIALOG_TALLY)?)?.get(&0, 0)?)
     }
 
-    /// Cursors of an expiry queue.
-    pub fn cursors(&self, queue: u32) -> Result<Cursors> {
-        Ok(Array::<_, Cursors>::try_from(self.map(name::EXPIRY_CURSORS)?)?.get(&queue, 0)?)
-    }
-
-    /// Moves all cursors to the tails, as if every entry had been visited.
-    pub fn forget_queues(&mut self) -> Result<()> {
-        let mut map: Array<_, Cursors> = Array::try_from(self.map_mut(name::EXPIRY_CURSORS)?)?;
-        for queue in 0..QUEUES {
-            let tail = map.get(&queue, 0)?.tail;
-            map.set(queue, Cursors { tail, dying: tail, burying: tail, ..Cursors::default() }, 0)?;
-        }
-        Ok(())
+    /// Where the search for old dialogs stands.
+    pub fn sweep(&self) -> Result<Sweep> {
+        Ok(Array::<_, Sweep>::try_from(self.map(name::SWEEP)?)?.get(&0, 0)?)
     }
 
     /// Failed writes by error number.

@@ -1,33 +1,30 @@
 //! The decision core's tables in plain memory: [`MemoryTables`].
 //!
-//! They behave as the kernel's do where it matters. A dialog's place is memory that survives its entry: after a
-//! deletion it is given to the next dialog that is added, and whoever still holds a [`MemorySlot`] then reads and writes
-//! that one's value. All words are atomic, so several threads may steer at once. The clock moves only when it is told to,
-//! and every write can be made to fail with any error number.
+//! The dialog table is the kernel's: the same buckets, and the same code that finds and puts in. All words are atomic, so
+//! several threads may steer at once. The clock moves only when it is told to.
 
 use lb_common::{
     decide::{
-        BackendView, Cursor, E2BIG, EEXIST, ENOENT, Inbound, Inspect, Slot, Tables, expiry,
+        BackendView, Bucket, Inbound, Inspect, Slot, Tables, expiry,
         reply::{self, Leaving, Outbound},
         steer::{self, Steering},
     },
     limits::{MAX_BACKENDS, MAX_ERRNO},
     map::{
         backend::{health, will},
-        dialog::{Dialog, DialogKey, Evidence, State, Tally},
-        expiry::{Cursors, Due, DueWord, QUEUES},
+        dialog::{BUCKET_SLOTS, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
         settings::Settings,
     },
 };
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError, RwLock,
-        atomic::{AtomicI32, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst},
+        PoisonError, RwLock,
+        atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
 
-/// Memory of one dialog, whoever it belongs to at the moment.
+/// Memory of one slot.
 #[derive(Default)]
 struct Place {
     call_key: AtomicU64,
@@ -37,24 +34,29 @@ struct Place {
     state: AtomicU64,
 }
 
-/// A pointer to a dialog's memory, as the kernel's look-up gives one: it outlives the dialog.
+/// A slot, whoever it belongs to at the moment.
 #[derive(Clone, Copy)]
 pub struct MemorySlot<'a>(&'a Place);
 
 impl Slot for MemorySlot<'_> {
-    fn read(&self) -> Dialog {
-        // The order that the kernel's slot keeps: the state first, the key last.
-        let state = State::from_word(self.0.state.load(SeqCst));
-        let evidence = Evidence::from_word(self.0.evidence.load(SeqCst));
-        let peer = self.0.peer.load(SeqCst);
-        let service = self.0.service.load(SeqCst);
-        Dialog { call_key: self.0.call_key.load(SeqCst), service, peer, evidence, state }
+    fn call_key(&self) -> u64 {
+        self.0.call_key.load(SeqCst)
     }
 
-    fn read_state(&self, key: &DialogKey) -> (State, bool) {
-        let state = State::from_word(self.0.state.load(SeqCst));
-        let service = self.0.service.load(SeqCst);
-        (state, self.0.call_key.load(SeqCst) == key.call_key && service == key.service)
+    fn service(&self) -> u32 {
+        self.0.service.load(SeqCst)
+    }
+
+    fn state(&self) -> State {
+        State::from_word(self.0.state.load(SeqCst))
+    }
+
+    fn read(&self) -> Dialog {
+        // The order that the kernel's slot keeps: the state first.
+        let state = self.state();
+        let evidence = Evidence::from_word(self.0.evidence.load(SeqCst));
+        let peer = self.0.peer.load(SeqCst);
+        Dialog { call_key: self.call_key(), service: self.service(), peer, evidence, state }
     }
 
     fn swap_state(&self, from: State, to: State) -> bool {
@@ -64,69 +66,69 @@ impl Slot for MemorySlot<'_> {
     fn swap_evidence(&self, from: Evidence, to: Evidence) -> bool {
         self.0.evidence.compare_exchange(from.to_word(), to.to_word(), SeqCst, SeqCst).is_ok()
     }
+
+    fn write(&self, key: &DialogKey, peer: u32, evidence: Evidence) {
+        self.0.call_key.store(key.call_key, SeqCst);
+        self.0.service.store(key.service, SeqCst);
+        self.0.peer.store(peer, SeqCst);
+        self.0.evidence.store(evidence.to_word(), SeqCst);
+    }
 }
 
-/// Which dialog has which place.
-struct Index {
-    places: HashMap<DialogKey, usize>,
-    /// Places without a dialog; the last one freed is given away first, as in the kernel.
-    free: Vec<usize>,
+/// A bucket of the table.
+#[derive(Clone, Copy)]
+pub struct MemoryBucket<'a>(&'a [Place]);
+
+impl<'a> Bucket for MemoryBucket<'a> {
+    type Slot = MemorySlot<'a>;
+
+    fn slot(&self, index: u32) -> MemorySlot<'a> {
+        MemorySlot(&self.0[index as usize])
+    }
 }
 
-/// One expiry queue.
-struct Queue {
-    tail: AtomicU64,
-    dying: AtomicU64,
-    burying: AtomicU64,
-    /// Call key and word of each slot.
-    slots: Box<[(AtomicU64, AtomicU64)]>,
-}
-
-/// Tables in plain memory, with expiry queues of `QUEUE_SLOTS` slots, a power of two.
-pub struct MemoryTables<const QUEUE_SLOTS: u32 = 4096> {
+/// Tables in plain memory.
+pub struct MemoryTables {
     settings: Settings,
     now: AtomicU32,
-    generation: AtomicU32,
     places: Box<[Place]>,
-    index: Mutex<Index>,
     entries: AtomicI64,
     unconfirmed: AtomicI64,
     rings: RwLock<HashMap<(u16, u32), Vec<u16>>>,
     /// Will in the low byte, health in the high one.
     backends: Box<[AtomicU16]>,
-    queues: [Queue; QUEUES as usize],
+    swept_at: AtomicU64,
+    hand: AtomicU64,
+    expired: [AtomicU64; 16],
     write_errors: Box<[AtomicU64]>,
-    insert_errno: AtomicI32,
-    delete_errno: AtomicI32,
 }
 
 fn all<T: Default>(count: usize) -> Box<[T]> {
     (0..count).map(|_| T::default()).collect()
 }
 
-impl<const QUEUE_SLOTS: u32> MemoryTables<QUEUE_SLOTS> {
-    /// Empty tables with room for `capacity` dialogs, at tick 0, without rings and backends.
-    pub fn new(settings: Settings, capacity: usize) -> Self {
-        let queue = || Queue {
-            tail: AtomicU64::new(0),
-            dying: AtomicU64::new(0),
-            burying: AtomicU64::new(0),
-            slots: all(QUEUE_SLOTS as usize),
-        };
+impl MemoryTables {
+    /// Empty tables with room for `dialogs` dialogs, at tick 0, without rings and backends. Each tick is a jiffy, and each
+    /// jiffy looks at the whole table for old dialogs.
+    pub fn new(settings: Settings, dialogs: u32) -> Self {
+        let buckets = buckets_for(dialogs);
         MemoryTables {
-            settings,
+            settings: Settings {
+                bucket_mask: buckets - 1,
+                sweep_buckets: buckets,
+                tick_shift: 0,
+                ..settings
+            },
             now: AtomicU32::new(0),
-            generation: AtomicU32::new(0),
-            places: all(capacity),
-            index: Mutex::new(Index { places: HashMap::new(), free: (0..capacity).rev().collect() }),
+            places: all((buckets * BUCKET_SLOTS) as usize),
             entries: AtomicI64::new(0),
             unconfirmed: AtomicI64::new(0),
             rings: RwLock::default(),
             backends: all(MAX_BACKENDS as usize),
-            queues: [queue(), queue()],
+            swept_at: AtomicU64::new(0),
+            hand: AtomicU64::new(0),
+            expired: Default::default(),
             write_errors: all(MAX_ERRNO as usize),
-            insert_errno: AtomicI32::new(0),
-            delete_errno: AtomicI32::new(0),
         }
     }
 
@@ -165,33 +167,15 @@ impl<const QUEUE_SLOTS: u32> MemoryTables<QUEUE_SLOTS> {
         self
     }
 
-    /// From now on dialogs cannot be added for this reason. 0: they can.
-    pub fn fail_inserts(&self, errno: i32) {
-        self.insert_errno.store(errno, SeqCst);
-    }
-
-    /// From now on dialogs cannot be deleted for this reason. 0: they can.
-    pub fn fail_deletes(&self, errno: i32) {
-        self.delete_errno.store(errno, SeqCst);
-    }
-
-    /// Moves an empty queue's cursors to an index, as if so many entries had passed.
-    pub fn set_cursors(&self, queue: u32, index: u64) {
-        let queue = &self.queues[queue as usize];
-        for cursor in [&queue.tail, &queue.dying, &queue.burying] {
-            cursor.store(index, SeqCst);
-        }
-    }
-
-    /// The generation that the next dialog gets.
-    pub fn set_generation(&self, next: u16) {
-        self.generation.store(u32::from(next), SeqCst);
-    }
-
-    /// All dialogs, the dead included.
+    /// All dialogs.
     pub fn dialogs(&self) -> Vec<(DialogKey, Dialog)> {
-        let index = self.lock();
-        index.places.iter().map(|(key, place)| (*key, MemorySlot(&self.places[*place]).read())).collect()
+        let dialogs = self.places.iter().map(|place| MemorySlot(place).read());
+        dialogs.filter(|d| d.state.is_live()).map(|d| (d.key(), d)).collect()
+    }
+
+    /// Dialogs of a phase, by its number, that were found to be over.
+    pub fn expired(&self, phase: u8) -> u64 {
+        self.expired[phase as usize].load(SeqCst)
     }
 
     /// The numbers that the core keeps; `None` when one is below zero, which it never may be while nothing runs.
@@ -229,29 +213,18 @@ impl<const QUEUE_SLOTS: u32> MemoryTables<QUEUE_SLOTS> {
         reply::reply(&self, packet, inspect)
     }
 
-    /// [`expiry::tend`] at the present tick.
+    /// [`expiry::tend`] at the present tick, as often as it takes to see the whole table.
     pub fn tend(&self) {
-        expiry::tend(&self, Tables::now(&self));
-    }
-
-    /// [`expiry::expire`] at the present tick.
-    pub fn expire(&self, key: &DialogKey) -> bool {
-        expiry::expire(&self, key, Tables::now(&self))
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn queue_slot(&self, queue: u32, index: u64) -> Option<&(AtomicU64, AtomicU64)> {
-        self.queues.get(queue as usize)?.slots.get((index % u64::from(QUEUE_SLOTS)) as usize)
+        expiry::tend(&self, u64::from(Tables::now(&self)));
+        for _ in 0..=self.settings.bucket_mask / lb_common::limits::MAX_SWEEP {
+            expiry::sweep(&self, lb_common::limits::MAX_SWEEP);
+        }
     }
 }
 
-impl<'a, const SLOTS: u32> Tables for &'a MemoryTables<SLOTS> {
+impl<'a> Tables for &'a MemoryTables {
     type Slot = MemorySlot<'a>;
-    const QUEUE_SLOTS: u32 = SLOTS;
-    const QUEUE_MARGIN: u32 = 2;
+    type Bucket = MemoryBucket<'a>;
 
     fn settings(&self) -> &Settings {
         &self.settings
@@ -261,45 +234,9 @@ impl<'a, const SLOTS: u32> Tables for &'a MemoryTables<SLOTS> {
         self.now.load(SeqCst)
     }
 
-    fn next_generation(&self) -> u16 {
-        self.generation.fetch_add(1, SeqCst) as u16
-    }
-
-    fn dialog(&self, key: &DialogKey) -> Option<MemorySlot<'a>> {
-        let place = *self.lock().places.get(key)?;
-        Some(MemorySlot(&self.places[place]))
-    }
-
-    fn insert_dialog(&self, key: &DialogKey, dialog: &Dialog) -> Result<(), i32> {
-        match self.insert_errno.load(SeqCst) {
-            0 => {}
-            errno => return Err(errno),
-        }
-        let mut index = self.lock();
-        if index.places.contains_key(key) {
-            return Err(EEXIST);
-        }
-        let at = index.free.pop().ok_or(E2BIG)?;
-        let place = &self.places[at];
-        // As the kernel copies a value: from its beginning to its end, so the key is new before the state is.
-        place.call_key.store(dialog.call_key, SeqCst);
-        place.service.store(dialog.service, SeqCst);
-        place.peer.store(dialog.peer, SeqCst);
-        place.evidence.store(dialog.evidence.to_word(), SeqCst);
-        place.state.store(dialog.state.to_word(), SeqCst);
-        index.places.insert(*key, at);
-        Ok(())
-    }
-
-    fn delete_dialog(&self, key: &DialogKey) -> Result<(), i32> {
-        match self.delete_errno.load(SeqCst) {
-            0 => {}
-            errno => return Err(errno),
-        }
-        let mut index = self.lock();
-        let place = index.places.remove(key).ok_or(ENOENT)?;
-        index.free.push(place);
-        Ok(())
+    fn bucket(&self, index: u32) -> Option<MemoryBucket<'a>> {
+        let first = (index * BUCKET_SLOTS) as usize;
+        self.places.get(first..first + BUCKET_SLOTS as usize).map(MemoryBucket)
     }
 
     fn add_to_tally(&self, entries: i64, unconfirmed: i64) {
@@ -322,37 +259,20 @@ impl<'a, const SLOTS: u32> Tables for &'a MemoryTables<SLOTS> {
         Some(BackendView { will, health })
     }
 
-    fn cursors(&self, queue: u32) -> Option<Cursors> {
-        let queue = self.queues.get(queue as usize)?;
-        // The hindmost first, so that a cursor never seems to be ahead of the one before it.
-        let burying = queue.burying.load(SeqCst);
-        let dying = queue.dying.load(SeqCst);
-        Some(Cursors { tail: queue.tail.load(SeqCst), dying, burying, ..Cursors::default() })
+    fn swept_at(&self) -> Option<u64> {
+        Some(self.swept_at.load(SeqCst))
     }
 
-    fn claim_tail(&self, queue: u32) -> Option<u64> {
-        Some(self.queues.get(queue as usize)?.tail.fetch_add(1, SeqCst))
+    fn set_swept_at(&self, from: u64, to: u64) -> bool {
+        self.swept_at.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
     }
 
-    fn advance(&self, queue: u32, cursor: Cursor, from: u64) -> bool {
-        let Some(queue) = self.queues.get(queue as usize) else { return false };
-        let cursor = match cursor {
-            Cursor::Dying => &queue.dying,
-            Cursor::Burying => &queue.burying,
-        };
-        cursor.compare_exchange(from, from + 1, SeqCst, SeqCst).is_ok()
+    fn advance_hand(&self, count: u32) -> u64 {
+        self.hand.fetch_add(u64::from(count), SeqCst)
     }
 
-    fn due(&self, queue: u32, index: u64) -> Option<Due> {
-        let (call_key, word) = self.queue_slot(queue, index)?;
-        let word = DueWord::from_word(word.load(SeqCst));
-        Some(Due { call_key: call_key.load(SeqCst), word })
-    }
-
-    fn put_due(&self, queue: u32, index: u64, due: Due) {
-        let Some((call_key, word)) = self.queue_slot(queue, index) else { return };
-        call_key.store(due.call_key, SeqCst);
-        word.store(due.word.to_word(), SeqCst);
+    fn count_expired(&self, phase: u8) {
+        self.expired[phase as usize].fetch_add(1, SeqCst);
     }
 
     fn count_write_error(&self, errno: i32) {

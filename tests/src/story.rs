@@ -3,9 +3,10 @@
 use crate::memory::MemoryTables;
 use lb_common::{
     decide::{
-        Inbound, Inspect, Slot, Tables,
+        Inbound, Inspect,
         reply::{Leaving, Outbound},
         steer::Steering,
+        table,
     },
     limits::MAX_SERVICES_PER_BACKEND,
     map::{
@@ -32,7 +33,6 @@ pub fn settings() -> Settings {
         answered_ticks: 2000,
         ended_ticks: 32,
         subscribed_ticks: 700,
-        burial_ticks: 3,
         ..Settings::default()
     }
 }
@@ -114,25 +114,21 @@ impl Message {
 }
 
 /// A balancer and what happens at it.
-pub struct Story<const QUEUE_SLOTS: u32 = 4096> {
+pub struct Story {
     /// Its tables.
-    pub tables: MemoryTables<QUEUE_SLOTS>,
+    pub tables: MemoryTables,
 }
 
-impl<const QUEUE_SLOTS: u32> Story<QUEUE_SLOTS> {
+impl Story {
     /// Service 0 with three backends, 0 to 2, and room for `capacity` dialogs.
-    pub fn with(settings: Settings, capacity: usize) -> Self {
+    pub fn with(settings: Settings, capacity: u32) -> Self {
         Story { tables: MemoryTables::new(settings, capacity).with_backends(3) }
     }
 
-    /// A caller's message arrives. Expiry is tended when the decision asks for it, as the program does.
+    /// A caller's message arrives.
     pub fn arrives(&self, m: Message) -> Steering {
         let Message { call_key, service, listener, other_side: source, .. } = m;
-        let steering = self.tables.steer(&Inbound { service, listener, tiers: 1, call_key, source }, &m);
-        if steering.tend {
-            self.tables.tend();
-        }
-        steering
+        self.tables.steer(&Inbound { service, listener, tiers: 1, call_key, source }, &m)
     }
 
     /// A message leaves a backend that serves `services`.
@@ -141,11 +137,7 @@ impl<const QUEUE_SLOTS: u32> Story<QUEUE_SLOTS> {
         assert!(services.len() <= MAX_SERVICES_PER_BACKEND);
         from.services[..services.len()].copy_from_slice(services);
         let outbound = Outbound { from: &from, call_key: m.call_key, destination: m.other_side };
-        let leaving = self.tables.reply(&outbound, &m);
-        if leaving.tend {
-            self.tables.tend();
-        }
-        leaving
+        self.tables.reply(&outbound, &m)
     }
 
     /// The caller's INVITE arrives and is pinned; returns its backend.
@@ -170,7 +162,7 @@ impl<const QUEUE_SLOTS: u32> Story<QUEUE_SLOTS> {
 
     /// The dialog of a call of a service.
     pub fn dialog_of(&self, call_key: u64, service: u16) -> Option<Dialog> {
-        (&self.tables).dialog(&DialogKey::new(call_key, service)).map(|slot| slot.read())
+        table::find(&&self.tables, &DialogKey::new(call_key, service)).map(|found| found.dialog)
     }
 
     /// Where a call of service 0 stands. `None`: it is not in the table.

@@ -11,12 +11,12 @@ pub mod reply;
 pub mod select;
 pub mod source;
 pub mod steer;
+pub mod table;
 pub mod track;
 
 use crate::{
     map::{
         dialog::{Dialog, DialogKey, Evidence, State},
-        expiry::{Cursors, Due},
         settings::Settings,
     },
     sip::Kind,
@@ -24,16 +24,30 @@ use crate::{
 
 pub use crate::sip::DialogHeaders;
 
-/// A dialog's place in the table, found by its key. It may belong to another dialog by now: see [`pin::find`].
+/// One slot of the table. It may belong to another dialog by the next look: see [`pin`].
 pub trait Slot: Copy {
-    /// Reads the whole value, the state word first.
+    /// The call key that stands in it, whatever its state.
+    fn call_key(&self) -> u64;
+    /// The service that stands in it, whatever its state.
+    fn service(&self) -> u32;
+    /// The state word.
+    fn state(&self) -> State;
+    /// Reads the whole slot, the state word first.
     fn read(&self) -> Dialog;
-    /// Reads the state word, and whether the value is that of the key, in this order.
-    fn read_state(&self, key: &DialogKey) -> (State, bool);
     /// Changes the state word if it is `from`, and says whether it was.
     fn swap_state(&self, from: State, to: State) -> bool;
     /// Changes the evidence if it is `from`, and says whether it was.
     fn swap_evidence(&self, from: Evidence, to: Evidence) -> bool;
+    /// Writes everything but the state into a slot that this CPU has claimed.
+    fn write(&self, key: &DialogKey, peer: u32, evidence: Evidence);
+}
+
+/// Four slots.
+pub trait Bucket: Copy {
+    /// One of them.
+    type Slot: Slot;
+    /// The slot of an index below [`BUCKET_SLOTS`](crate::map::dialog::BUCKET_SLOTS).
+    fn slot(&self, index: u32) -> Self::Slot;
 }
 
 /// What a backend's entry says about taking traffic.
@@ -45,40 +59,23 @@ pub struct BackendView {
     pub health: u8,
 }
 
-/// A cursor of an expiry queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cursor {
-    /// Next slot whose dialog may be dead.
-    Dying,
-    /// Next slot whose dialog may be deleted.
-    Burying,
-}
-
-/// The tables behind a decision. Error numbers are those of `bpf(2)`, positive.
+/// The tables behind a decision.
 pub trait Tables: Sized {
-    /// A place in the dialog table.
+    /// A slot of the dialog table.
     type Slot: Slot;
-    /// Slots of one expiry queue, a power of two.
-    const QUEUE_SLOTS: u32;
-    /// Slots kept free in a queue: as many CPUs as may put an entry in at the same moment.
-    const QUEUE_MARGIN: u32;
+    /// A bucket of the dialog table.
+    type Bucket: Bucket<Slot = Self::Slot>;
 
     /// The node's settings.
     fn settings(&self) -> &Settings;
     /// The present tick, see [`Settings::tick_shift`].
     fn now(&self) -> u32;
-    /// A number that differs between two dialogs that get the same memory.
-    fn next_generation(&self) -> u16;
 
-    /// The dialog's place in the table.
-    fn dialog(&self, key: &DialogKey) -> Option<Self::Slot>;
-    /// Adds a dialog; EEXIST when the key is there already.
-    fn insert_dialog(&self, key: &DialogKey, dialog: &Dialog) -> Result<(), i32>;
-    /// Deletes a dialog.
-    fn delete_dialog(&self, key: &DialogKey) -> Result<(), i32>;
-    /// Adds to the number of entries and of unconfirmed ones.
+    /// A bucket of the dialog table.
+    fn bucket(&self, index: u32) -> Option<Self::Bucket>;
+    /// Adds to the number of dialogs and of unconfirmed ones.
     fn add_to_tally(&self, entries: i64, unconfirmed: i64);
-    /// Number of unconfirmed entries.
+    /// Number of unconfirmed dialogs.
     fn unconfirmed(&self) -> u64;
 
     /// The backend in a slot of the ring of a service's tier.
@@ -86,18 +83,16 @@ pub trait Tables: Sized {
     /// The backend of an id.
     fn backend(&self, id: u16) -> Option<BackendView>;
 
-    /// Cursors of a queue.
-    fn cursors(&self, queue: u32) -> Option<Cursors>;
-    /// Adds 1 to a queue's tail and returns what it was.
-    fn claim_tail(&self, queue: u32) -> Option<u64>;
-    /// Moves a cursor from `from` to the next slot if it is there, and says whether it was.
-    fn advance(&self, queue: u32, cursor: Cursor, from: u64) -> bool;
-    /// Reads the slot of an index, the word before the call key.
-    fn due(&self, queue: u32, index: u64) -> Option<Due>;
-    /// Writes the slot of an index, the call key before the word.
-    fn put_due(&self, queue: u32, index: u64, due: Due);
+    /// `jiffies` up to which the search for old dialogs has come.
+    fn swept_at(&self) -> Option<u64>;
+    /// Sets that if it is `from`, and says whether it was.
+    fn set_swept_at(&self, from: u64, to: u64) -> bool;
+    /// Adds to the number of buckets that were looked at, and returns what it was.
+    fn advance_hand(&self, count: u32) -> u64;
+    /// Counts a dialog of a phase whose lifetime was over.
+    fn count_expired(&self, phase: u8);
 
-    /// Counts a failed write by its error number.
+    /// Counts a dialog that could not be put in, by an error number below.
     fn count_write_error(&self, errno: i32);
 
     /// [`select::ring_choice`]. The kernel makes it a function of its own, which the verifier walks through once.
@@ -112,9 +107,13 @@ pub trait Tables: Sized {
     fn move_pin(&self, key: &DialogKey, from: u16, to: u16, now: u32) {
         steer::move_pin(self, key, from, to, now);
     }
-    /// [`expiry::tend`], likewise.
-    fn tend(&self, now: u32) {
-        expiry::tend(self, now);
+    /// [`table::settle`], likewise.
+    fn settle(&self, key: &DialogKey) -> table::Inserted {
+        table::settle(self, key)
+    }
+    /// [`table::sweep_bucket`], likewise.
+    fn sweep_bucket(&self, index: u32, now: u32) -> u32 {
+        table::sweep_bucket(self, index, now)
     }
 }
 
@@ -148,13 +147,9 @@ pub const fn peer_of(source: u64) -> u32 {
     (source >> 32) as u32
 }
 
-/// `bpf(2)`: the key is not there.
-pub const ENOENT: i32 = 2;
-/// `bpf(2)`: the table is full.
+/// A dialog's buckets are full.
 pub const E2BIG: i32 = 7;
-/// `bpf(2)`: the key is there already.
-pub const EEXIST: i32 = 17;
-/// Used for an expiry queue that is full.
-pub const ENOSPC: i32 = 28;
-/// Used for the limit on unconfirmed dialogs.
+/// Other CPUs took every free slot of a dialog's buckets.
+pub const EBUSY: i32 = 16;
+/// The limit on unconfirmed dialogs.
 pub const EDQUOT: i32 = 122;

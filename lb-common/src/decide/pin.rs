@@ -1,9 +1,9 @@
-//! Finding a dialog, and changing it without touching another one's memory.
+//! A dialog that was found, and changing it without touching another one that has got its slot.
 
 use super::{Slot, Tables};
 use crate::{
     limits::STATE_ATTEMPTS,
-    map::dialog::{Dialog, DialogKey, Evidence, State},
+    map::dialog::{Dialog, Evidence, State},
 };
 
 /// A dialog as it was read.
@@ -47,29 +47,10 @@ impl<S: Slot> LookUp<S> {
     }
 }
 
-/// The dialog of a key, dead ones included. The place may have been given to another dialog between the look-up and
-/// the read, so the key in the value is compared after the state was read.
-#[inline(always)]
-pub fn look_up<T: Tables>(tables: &T, key: &DialogKey) -> LookUp<T::Slot> {
-    if let Some(slot) = tables.dialog(key) {
-        let dialog = slot.read();
-        if dialog.call_key == key.call_key && dialog.service == key.service {
-            return LookUp { slot: Some(slot), dialog };
-        }
-    }
-    LookUp::NONE
-}
-
-/// The dialog of a key, if there is one.
-#[inline(always)]
-pub fn find<T: Tables>(tables: &T, key: &DialogKey) -> Option<Found<T::Slot>> {
-    look_up(tables, key).found()
-}
-
 /// What became of a change. The states have values in either case, for the verifier's sake.
 #[derive(Clone, Copy)]
 pub struct Change {
-    /// False when the place belongs to another dialog by now, or stayed contended.
+    /// False when the slot belongs to another dialog by now, or stayed contended.
     pub done: bool,
     /// The state before.
     pub before: State,
@@ -83,6 +64,21 @@ pub trait Step {
     fn next(&self, state: State) -> State;
 }
 
+/// Replaces a slot's state if it is still what it was, and keeps the sums: dialogs, unconfirmed ones, channels of backends
+/// and zones. Every change of a state goes through here, so that whoever ends a call gives its channel back, once.
+#[inline(always)]
+pub fn replace<T: Tables>(tables: &T, slot: T::Slot, from: State, to: State) -> bool {
+    if !slot.swap_state(from, to) {
+        return false;
+    }
+    let entries = to.is_live() as i64 - from.is_live() as i64;
+    let unconfirmed = to.is_unconfirmed() as i64 - from.is_unconfirmed() as i64;
+    if entries | unconfirmed != 0 {
+        tables.add_to_tally(entries, unconfirmed);
+    }
+    true
+}
+
 /// Changes the state word as `step` says, given the present one.
 #[inline(always)]
 pub fn change<T: Tables, S: Step>(tables: &T, found: &Found<T::Slot>, step: &S) -> Change {
@@ -93,16 +89,11 @@ pub fn change<T: Tables, S: Step>(tables: &T, found: &Found<T::Slot>, step: &S) 
         if to.to_word() == state.to_word() {
             return Change { done: true, before: state, after: state };
         }
-        if found.slot.swap_state(state, to) {
-            let unconfirmed = to.is_unconfirmed() as i64 - state.is_unconfirmed() as i64;
-            if unconfirmed != 0 {
-                tables.add_to_tally(0, unconfirmed);
-            }
+        if replace(tables, found.slot, state, to) {
             return Change { done: true, before: state, after: to };
         }
-        let key = DialogKey { call_key: found.dialog.call_key, service: found.dialog.service, _pad: 0 };
-        let (again, same) = found.slot.read_state(&key);
-        if !same || again.generation != state.generation {
+        let again = found.slot.state();
+        if again.generation != state.generation || !again.is_live() {
             break;
         }
         state = again;

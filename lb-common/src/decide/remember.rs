@@ -1,10 +1,10 @@
 //! Putting a dialog into the table.
 
-use super::{E2BIG, EDQUOT, EEXIST, ENOSPC, Slot, Tables, expiry};
-use crate::map::{
-    dialog::{Dialog, DialogKey, Evidence, Phase, State},
-    expiry::SHORT,
+use super::{
+    E2BIG, EBUSY, EDQUOT, Tables,
+    table::{self, Inserted, New},
 };
+use crate::map::dialog::{DialogKey, State};
 
 /// A dialog that opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,13 +15,13 @@ pub struct Opening {
     pub service: u16,
     /// The backend it is to be pinned to.
     pub backend: u16,
-    /// The [`Phase`] it starts in.
+    /// The [`Phase`](crate::map::dialog::Phase) it starts in.
     pub phase: u8,
     /// The listener it came by.
     pub listener: u8,
     /// Hash of the other side's address and port.
     pub peer: u32,
-    /// See [`Evidence`].
+    /// See [`Evidence`](crate::map::dialog::Evidence).
     pub evidence: u32,
     /// The present tick.
     pub now: u32,
@@ -34,6 +34,8 @@ pub enum Remembered {
     New,
     /// Another CPU was faster; this is its pin.
     Already(u16),
+    /// Its buckets are full.
+    Full,
     /// It is not in the table, and why was counted.
     Not,
 }
@@ -45,6 +47,7 @@ impl Remembered {
         match self {
             Remembered::New => NEW,
             Remembered::Already(backend) => backend as u32,
+            Remembered::Full => FULL,
             Remembered::Not => NOT,
         }
     }
@@ -54,6 +57,7 @@ impl Remembered {
     pub const fn from_number(number: u32) -> Remembered {
         match number {
             NEW => Remembered::New,
+            FULL => Remembered::Full,
             NOT => Remembered::Not,
             backend => Remembered::Already(backend as u16),
         }
@@ -62,45 +66,43 @@ impl Remembered {
 
 const NEW: u32 = 1 << 16;
 const NOT: u32 = 2 << 16;
+const FULL: u32 = 3 << 16;
 
-/// Puts a dialog into its expiry queue and into the table. The queue comes first: an entry of the queue without a
-/// dialog is harmless, a dialog without one would never be forgotten. [`expiry::tend`] is due afterwards.
+/// Puts a dialog into the table, in place of one whose lifetime is over if need be. Never `Full`.
+#[inline(always)]
+pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
+    let remembered = tables.remember(opening);
+    if !matches!(remembered, Remembered::Full) {
+        return remembered;
+    }
+    let key = DialogKey::new(opening.call_key, opening.service);
+    if table::make_room(tables, &key, opening.now) > 0 {
+        let again = tables.remember(opening);
+        if !matches!(again, Remembered::Full) {
+            return again;
+        }
+    }
+    tables.count_write_error(E2BIG);
+    Remembered::Not
+}
+
+/// Puts a dialog into the table if it may be there and there is room.
 #[inline(always)]
 pub fn remember<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
     let Opening { call_key, service, backend, phase, listener, peer, evidence, now } = *opening;
-    let key = DialogKey::new(call_key, service);
-    let generation = tables.next_generation();
-    let state = State { backend, phase, listener, seen: now as u16, generation };
+    let state = State { backend, phase, listener, seen: now as u16, generation: 0 };
     if state.is_unconfirmed() && tables.unconfirmed() >= tables.settings().unconfirmed_limit as u64 {
         tables.count_write_error(EDQUOT);
         return Remembered::Not;
     }
-    if !expiry::put(tables, SHORT, &key, now.wrapping_add(tables.settings().ended_ticks)) {
-        tables.count_write_error(ENOSPC);
-        return Remembered::Not;
-    }
-    let evidence = Evidence { hash: evidence, generation, _pad: 0 };
-    let dialog = Dialog { call_key, service: key.service, peer, evidence, state };
-    match tables.insert_dialog(&key, &dialog) {
-        Ok(()) => {
-            tables.add_to_tally(1, state.is_unconfirmed() as i64);
-            Remembered::New
-        }
-        Err(EEXIST) => {
-            if let Some(slot) = tables.dialog(&key) {
-                let (state, same) = slot.read_state(&key);
-                if same && state.is_live() {
-                    return Remembered::Already(state.backend);
-                }
-            }
-            tables.count_write_error(EEXIST);
-            Remembered::Not
-        }
-        Err(errno) => {
-            tables.count_write_error(if errno > 0 { errno } else { E2BIG });
+    let new = New { key: DialogKey::new(call_key, service), state, peer, evidence };
+    match table::insert(tables, &new) {
+        Inserted::New => Remembered::New,
+        Inserted::Already(backend) => Remembered::Already(backend),
+        Inserted::Full => Remembered::Full,
+        Inserted::Contended => {
+            tables.count_write_error(EBUSY);
             Remembered::Not
         }
     }
 }
-
-const _: () = assert!(Phase::Unanswered as u8 != 0, "0 means that there is no dialog");

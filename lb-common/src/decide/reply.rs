@@ -1,8 +1,9 @@
 //! A packet from a backend of a `nat` service: which of the service's addresses does it leave from?
 
 use super::{
-    Inspect, Tables, peer_of, pin,
-    remember::{Opening, Remembered},
+    Inspect, Tables, peer_of,
+    remember::{self, Opening, Remembered},
+    table,
     track::{self, Sender},
 };
 use crate::{
@@ -32,53 +33,86 @@ pub struct Leaving {
     pub listener: u8,
     /// How it leaves us.
     pub verdict: Verdict,
-    /// As in [`super::steer::Steering`].
-    pub tend: bool,
+}
+
+/// What is known of a backend's own request that opens a dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opens {
+    /// The phase it opens in, see [`crate::map::dialog::Phase`].
+    pub phase: u8,
+    /// Hash of the topmost Via's branch.
+    pub branch: u32,
+}
+
+/// Whether the table decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Following {
+    /// It does.
+    Done(Leaving),
+    /// The packet opens a dialog.
+    Open(Opens),
 }
 
 /// Finds the dialog of a backend's packet in the services it serves; its own new requests are pinned to it, so that
 /// their answers and the rest of their dialogs find it.
 #[inline(always)]
 pub fn reply<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect: &I) -> Leaving {
+    match follow(tables, packet, inspect) {
+        Following::Done(leaving) => leaving,
+        Following::Open(opens) => open(tables, packet, &opens),
+    }
+}
+
+/// Finds the dialog of a backend's packet.
+#[inline(always)]
+pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect: &I) -> Following {
     let first = packet.from.services[0];
-    let plain = Leaving { service: first, listener: 0, verdict: Verdict::Reply, tend: false };
+    let plain = Following::Done(Leaving { service: first, listener: 0, verdict: Verdict::Reply });
     let Some(call_key) = packet.call_key else { return plain };
-    let entry = pin::look_up(tables, &DialogKey::new(call_key, service_of(tables, packet, call_key)));
+    let entry = table::look_up(tables, &DialogKey::new(call_key, service_of(tables, packet, call_key)));
     let headers = if track::needs_headers(inspect.kind(), entry.dialog.state.phase, Sender::Backend) {
         inspect.dialog_headers()
     } else {
         DialogHeaders::default()
     };
-    let now = tables.now();
     if let Some(found) = entry.found() {
         let state = found.dialog.state;
         // Two backends may share a Call-ID, one calling the other through us: only the pinned one changes the dialog.
-        let tend = state.backend == packet.from.backend
-            && track::update(tables, &found, inspect, headers, Sender::Backend, None, now);
+        if state.backend == packet.from.backend {
+            track::update(tables, &found, inspect, headers, Sender::Backend, None, tables.now());
+        }
         let service = found.dialog.service as u16;
-        return Leaving { service, listener: state.listener, verdict: Verdict::Reply, tend };
+        return Following::Done(Leaving { service, listener: state.listener, verdict: Verdict::Reply });
     }
-    let opens = match inspect.kind() {
-        Kind::Request(method) if headers.to_tag == 0 => track::opening_phase(method),
-        _ => None,
-    };
-    let Some(phase) = opens else { return plain };
+    match inspect.kind() {
+        Kind::Request(method) if headers.to_tag == 0 => match track::opening_phase(method) {
+            Some(phase) => Following::Open(Opens { phase: phase as u8, branch: headers.branch }),
+            None => plain,
+        },
+        _ => plain,
+    }
+}
+
+/// Pins a dialog that a backend opens to that backend.
+#[inline(always)]
+pub fn open<T: Tables>(tables: &T, packet: &Outbound<'_>, opens: &Opens) -> Leaving {
+    let service = packet.from.services[0];
     let opening = Opening {
-        call_key,
-        service: first,
+        call_key: packet.call_key.unwrap_or(0),
+        service,
         backend: packet.from.backend,
-        phase: phase as u8,
+        phase: opens.phase,
         listener: 0,
         peer: peer_of(packet.destination),
-        evidence: headers.branch,
-        now,
+        evidence: opens.branch,
+        now: tables.now(),
     };
-    let verdict = match tables.remember(&opening) {
+    let verdict = match remember::pin(tables, &opening) {
         Remembered::New => Verdict::ReplyNew,
         Remembered::Already(_) => Verdict::Reply,
-        Remembered::Not => Verdict::ReplyUnpinned,
+        Remembered::Full | Remembered::Not => Verdict::ReplyUnpinned,
     };
-    Leaving { service: first, listener: 0, verdict, tend: true }
+    Leaving { service, listener: 0, verdict }
 }
 
 /// The service in which a backend's packet has its dialog: the first one if it has none in any. Along a chain of our
@@ -91,7 +125,7 @@ fn service_of<T: Tables>(tables: &T, packet: &Outbound<'_>, call_key: u64) -> u1
     if from.count > 1 {
         let mut i = 0;
         while i < MAX_SERVICES_PER_BACKEND && i < from.count as usize {
-            if let Some(found) = pin::find(tables, &DialogKey::new(call_key, from.services[i])) {
+            if let Some(found) = table::find(tables, &DialogKey::new(call_key, from.services[i])) {
                 let pinned = found.dialog.state.backend == from.backend;
                 let other_side = found.dialog.peer == peer_of(packet.destination);
                 let this = 1 + 2 * pinned as u32 + other_side as u32;

@@ -1,8 +1,12 @@
 //! A packet from a caller: to which backend?
+//!
+//! Two steps, because the kernel walks through each apart: [`follow`] for a packet whose dialog is in the table, which most
+//! are, and [`choose`] for the others.
 
 use super::{
     Inbound, Inspect, Tables, peer_of, pin,
-    remember::{Opening, Remembered},
+    remember::{self, Opening, Remembered},
+    table,
     track::{self, Sender},
 };
 use crate::{
@@ -10,7 +14,7 @@ use crate::{
         backend::keeps_dialogs,
         dialog::{DialogKey, State},
     },
-    sip::{DialogHeaders, Kind, Method},
+    sip::{DialogHeaders, Kind},
     verdict::Verdict,
 };
 
@@ -21,23 +25,52 @@ pub struct Steering {
     pub backend: u16,
     /// How it leaves us.
     pub verdict: Verdict,
-    /// Something was put into an expiry queue, or an end has come: [`super::expiry::tend`] is due.
-    pub tend: bool,
 }
 
 impl Steering {
     #[inline(always)]
     const fn to(backend: u16, verdict: Verdict) -> Steering {
-        Steering { backend, verdict, tend: false }
+        Steering { backend, verdict }
     }
+}
+
+/// What is known of a packet that no pin decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choosing {
+    /// Why a backend is to be chosen: the verdict if all goes well.
+    pub why: Verdict,
+    /// The phase of the dialog that it opens, see [`crate::map::dialog::Phase`].
+    pub phase: u8,
+    /// Hash of the topmost Via's branch.
+    pub branch: u32,
+    /// The backend that the dialog is pinned to and cannot stay at, if the verdict is [`Verdict::SteeredMoved`].
+    pub from: u16,
+}
+
+/// Whether the table decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Following {
+    /// It does.
+    Done(Steering),
+    /// A backend has to be chosen.
+    Choose(Choosing),
 }
 
 /// Steers a packet by its dialog's pin, else by the ring, and remembers a dialog that it opens.
 #[inline(always)]
 pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -> Steering {
+    match follow(tables, packet, inspect) {
+        Following::Done(steering) => steering,
+        Following::Choose(choosing) => choose(tables, packet, &choosing),
+    }
+}
+
+/// Follows the pin of a packet's dialog.
+#[inline(always)]
+pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -> Following {
     let key = DialogKey::new(packet.call_key.unwrap_or(0), packet.service);
     let entry = match packet.call_key {
-        Some(_) => pin::look_up(tables, &key),
+        Some(_) => table::look_up(tables, &key),
         None => pin::LookUp::NONE,
     };
     let sender = if entry.slot.is_some() && entry.dialog.peer == peer_of(packet.source) {
@@ -52,82 +85,65 @@ pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -
     } else {
         DialogHeaders::default()
     };
-    let why = match entry.found() {
-        Some(found) => match follow(tables, packet, inspect, &found, headers, sender) {
-            Following::Pin(steering) => return steering,
-            Following::Choose(verdict) => verdict,
-        },
-        None => match without_pin(packet, inspect, headers) {
-            Verdict::DroppedNotSip => return Steering::to(0, Verdict::DroppedNotSip),
-            verdict => verdict,
-        },
-    };
-    // Without a Call-ID, retransmissions still meet the same backend.
-    let choice = packet.call_key.unwrap_or(packet.source);
-    let Some(backend) = tables.ring_choice(packet.service, packet.tiers, choice) else {
-        return Steering::to(0, Verdict::DroppedNoBackend);
-    };
-    match why {
-        Verdict::SteeredNew => open(tables, packet, inspect, &key, headers, backend),
-        Verdict::SteeredMoved => {
-            tables.move_pin(&key, entry.dialog.state.backend, backend, tables.now());
-            Steering::to(backend, why)
-        }
-        _ => Steering::to(backend, why),
-    }
-}
-
-/// Why a packet without a pin goes to the ring's choice, and whether it opens a dialog.
-#[inline(always)]
-fn without_pin<I: Inspect>(packet: &Inbound, inspect: &I, headers: DialogHeaders) -> Verdict {
-    match inspect.kind() {
-        Kind::KeepAlive | Kind::Stun => Verdict::SteeredKeepAlive,
-        Kind::NotSip if packet.call_key.is_none() => Verdict::DroppedNotSip,
-        _ if packet.call_key.is_none() => Verdict::SteeredSource,
-        // Only a request outside a dialog opens one (RFC 3261 section 12.1, 12.2): it has no To tag.
-        Kind::Request(method) if headers.to_tag == 0 && track::opening_phase(method).is_some() => {
-            Verdict::SteeredNew
-        }
-        _ => Verdict::SteeredRing,
-    }
-}
-
-/// Whether a dialog in the table decides.
-enum Following {
-    /// Its pin does.
-    Pin(Steering),
-    /// The ring has to choose, and why.
-    Choose(Verdict),
-}
-
-/// A packet of a dialog in the table.
-#[inline(always)]
-fn follow<T: Tables, I: Inspect>(
-    tables: &T,
-    packet: &Inbound,
-    inspect: &I,
-    found: &pin::Found<T::Slot>,
-    headers: DialogHeaders,
-    sender: Sender,
-) -> Following {
+    let Some(found) = entry.found() else { return without_pin(packet, inspect, headers) };
     let state = found.dialog.state;
     let stays = match tables.backend(state.backend) {
         Some(b) => keeps_dialogs(b.will, b.health),
         None => false,
     };
-    if !state.is_live() {
-        // Its last moments: the pin is still true, but nothing is remembered until the entry is deleted.
-        let opens = matches!(inspect.kind(), Kind::Request(Method::Invite));
-        if stays && !opens {
-            return Following::Pin(Steering::to(state.backend, Verdict::SteeredPinned));
-        }
-        return Following::Choose(Verdict::SteeredUnpinned);
-    }
     if !stays {
-        return Following::Choose(Verdict::SteeredMoved);
+        let why = Verdict::SteeredMoved;
+        return Following::Choose(Choosing {
+            why,
+            phase: state.phase,
+            branch: headers.branch,
+            from: state.backend,
+        });
     }
-    let ended = track::update(tables, found, inspect, headers, sender, Some(packet.listener), tables.now());
-    Following::Pin(Steering { backend: state.backend, verdict: Verdict::SteeredPinned, tend: ended })
+    track::update(tables, &found, inspect, headers, sender, Some(packet.listener), tables.now());
+    Following::Done(Steering::to(state.backend, Verdict::SteeredPinned))
+}
+
+/// A packet that has no dialog in the table.
+#[inline(always)]
+fn without_pin<I: Inspect>(packet: &Inbound, inspect: &I, headers: DialogHeaders) -> Following {
+    let mut phase = 0;
+    let why = match inspect.kind() {
+        Kind::KeepAlive | Kind::Stun => Verdict::SteeredKeepAlive,
+        Kind::NotSip if packet.call_key.is_none() => {
+            return Following::Done(Steering::to(0, Verdict::DroppedNotSip));
+        }
+        _ if packet.call_key.is_none() => Verdict::SteeredSource,
+        // Only a request outside a dialog opens one (RFC 3261 section 12.1, 12.2): it has no To tag.
+        Kind::Request(method) if headers.to_tag == 0 => match track::opening_phase(method) {
+            Some(opens) => {
+                phase = opens as u8;
+                Verdict::SteeredNew
+            }
+            None => Verdict::SteeredRing,
+        },
+        _ => Verdict::SteeredRing,
+    };
+    Following::Choose(Choosing { why, phase, branch: headers.branch, from: 0 })
+}
+
+/// Chooses a backend for a packet that no pin decides about, and pins the dialog that it opens.
+#[inline(always)]
+pub fn choose<T: Tables>(tables: &T, packet: &Inbound, choosing: &Choosing) -> Steering {
+    // Without a Call-ID, retransmissions still meet the same backend.
+    let choice = packet.call_key.unwrap_or(packet.source);
+    let Some(backend) = tables.ring_choice(packet.service, packet.tiers, choice) else {
+        return Steering::to(0, Verdict::DroppedNoBackend);
+    };
+    match choosing.why {
+        Verdict::SteeredNew => open(tables, packet, choosing, backend),
+        Verdict::SteeredMoved => {
+            let key = DialogKey::new(packet.call_key.unwrap_or(0), packet.service);
+            tables.move_pin(&key, choosing.from, backend, tables.now());
+            Steering::to(backend, choosing.why)
+        }
+        why => Steering::to(backend, why),
+    }
 }
 
 /// Another backend for a dialog, if `from` is its pin still.
@@ -151,39 +167,27 @@ impl pin::Step for Move {
 /// The pinned backend is down, disabled or gone: the ring's choice becomes the pin.
 #[inline(always)]
 pub fn move_pin<T: Tables>(tables: &T, key: &DialogKey, from: u16, to: u16, now: u32) {
-    if let Some(found) = pin::find(tables, key) {
+    if let Some(found) = table::find(tables, key) {
         pin::change(tables, &found, &Move { from, to, now });
     }
 }
 
 /// Pins a dialog that opens.
 #[inline(always)]
-fn open<T: Tables, I: Inspect>(
-    tables: &T,
-    packet: &Inbound,
-    inspect: &I,
-    key: &DialogKey,
-    headers: DialogHeaders,
-    backend: u16,
-) -> Steering {
-    let Kind::Request(method) = inspect.kind() else { return Steering::to(backend, Verdict::SteeredRing) };
-    let Some(phase) = track::opening_phase(method) else {
-        return Steering::to(backend, Verdict::SteeredRing);
-    };
+fn open<T: Tables>(tables: &T, packet: &Inbound, choosing: &Choosing, backend: u16) -> Steering {
     let opening = Opening {
-        call_key: key.call_key,
+        call_key: packet.call_key.unwrap_or(0),
         service: packet.service,
         backend,
-        phase: phase as u8,
+        phase: choosing.phase,
         listener: packet.listener,
         peer: peer_of(packet.source),
-        evidence: headers.branch,
+        evidence: choosing.branch,
         now: tables.now(),
     };
-    let (backend, verdict) = match tables.remember(&opening) {
-        Remembered::New => (backend, Verdict::SteeredNew),
-        Remembered::Already(pinned) => (pinned, Verdict::SteeredPinned),
-        Remembered::Not => (backend, Verdict::SteeredUnpinned),
-    };
-    Steering { backend, verdict, tend: true }
+    match remember::pin(tables, &opening) {
+        Remembered::New => Steering::to(backend, Verdict::SteeredNew),
+        Remembered::Already(pinned) => Steering::to(pinned, Verdict::SteeredPinned),
+        Remembered::Full | Remembered::Not => Steering::to(backend, Verdict::SteeredUnpinned),
+    }
 }

@@ -1,8 +1,11 @@
 //! Where a dialog stands, told from the requests that pass.
 
-use super::{Inspect, Tables, pin};
+use super::{Inspect, Tables, expiry::lifetime, pin};
 use crate::{
-    map::dialog::{Phase, State},
+    map::{
+        dialog::{Phase, State},
+        settings::Settings,
+    },
     sip::{DialogHeaders, Kind, Method},
 };
 
@@ -85,6 +88,7 @@ pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u
 /// A packet's effect on a state.
 struct Packet<'a, I: Inspect> {
     inspect: &'a I,
+    settings: &'a Settings,
     headers: DialogHeaders,
     evidence: u32,
     sender: Sender,
@@ -108,11 +112,15 @@ impl<I: Inspect> pin::Step for Packet<'_, I> {
             Some(listener) => listener,
             None => state.listener,
         };
-        State { phase, listener, seen: self.now as u16, ..state }
+        // A packet that changes nothing else is noted when a 64th of the lifetime has passed: each write is one that other
+        // CPUs have to fetch.
+        let recent = phase == state.phase && state.age(self.now) <= lifetime(self.settings, phase) >> 6;
+        let seen = if recent { state.seen } else { self.now as u16 };
+        State { phase, listener, seen, ..state }
     }
 }
 
-/// Brings a dialog up to date with a packet of it. Returns true when the packet ended it.
+/// Brings a dialog up to date with a packet of it.
 #[inline(always)]
 pub fn update<T: Tables, I: Inspect>(
     tables: &T,
@@ -122,12 +130,12 @@ pub fn update<T: Tables, I: Inspect>(
     sender: Sender,
     listener: Option<u8>,
     now: u32,
-) -> bool {
+) {
     let evidence = found.dialog.evidence.hash;
-    let packet = Packet { inspect, headers, evidence, sender, listener, now };
+    let packet = Packet { inspect, settings: tables.settings(), headers, evidence, sender, listener, now };
     let pin::Change { done, before, after } = pin::change(tables, found, &packet);
     if !done {
-        return false;
+        return;
     }
     match inspect.kind() {
         Kind::Request(Method::Invite)
@@ -142,5 +150,4 @@ pub fn update<T: Tables, I: Inspect>(
         }
         _ => {}
     }
-    before.phase != after.phase && after.phase == Phase::Ended as u8
 }

@@ -1,8 +1,12 @@
 //! DIALOGS: what is remembered of a call.
+//!
+//! The table is an array of buckets of four slots. A dialog has two buckets it may stand in, which follow from its key; see
+//! [`crate::decide::table`]. Slots never move and never turn into something else, so a CPU that still looks at a slot
+//! when its dialog is gone sees another dialog at worst, and notices by its generation.
 
 use core::mem::{align_of, size_of};
 
-/// Key of DIALOGS. The service belongs to it: a proxy behind us keeps the Call-ID when it sends a call on to another of
+/// What names a dialog. The service belongs to it: a proxy behind us keeps the Call-ID when it sends a call on to another of
 /// our services.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,11 +29,11 @@ impl DialogKey {
     }
 }
 
-/// Where a dialog stands. In a [`State`] it is a plain number, so that any bytes are a value.
+/// Where a dialog stands. In a [`State`] it is a plain number, so that any bytes are a value; 0 is a slot without a dialog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// An INVITE without a final answer.
+    /// An INVITE without any answer.
     Unanswered = 1,
     /// An accepted INVITE.
     Answered = 2,
@@ -41,23 +45,26 @@ pub enum Phase {
     Transaction = 5,
     /// A subscription.
     Subscribed = 6,
-    /// Its lifetime is over. Steers nothing; deleted when no CPU can hold a pointer to it any more.
-    Dead = 7,
-    /// Claimed by the one who deletes it.
-    Buried = 8,
+    /// An INVITE with a provisional answer above 100 (`nat` only, which sees answers).
+    Ringing = 7,
+    /// Refused by the backend itself with a 503 or redirected with a 3xx: the next INVITE may go elsewhere (`nat` only).
+    TurnedAway = 8,
+    /// A slot that a CPU is writing. Steers nothing.
+    Claimed = 9,
 }
 
 impl Phase {
     /// All phases.
-    pub const ALL: [Phase; 8] = [
+    pub const ALL: [Phase; 9] = [
         Phase::Unanswered,
         Phase::Answered,
         Phase::Cancelled,
         Phase::Ended,
         Phase::Transaction,
         Phase::Subscribed,
-        Phase::Dead,
-        Phase::Buried,
+        Phase::Ringing,
+        Phase::TurnedAway,
+        Phase::Claimed,
     ];
 
     /// The name in CLI and JSON.
@@ -69,8 +76,9 @@ impl Phase {
             Phase::Ended => "ended",
             Phase::Transaction => "transaction",
             Phase::Subscribed => "subscribed",
-            Phase::Dead => "dead",
-            Phase::Buried => "buried",
+            Phase::Ringing => "ringing",
+            Phase::TurnedAway => "turned-away",
+            Phase::Claimed => "claimed",
         }
     }
 
@@ -86,8 +94,8 @@ pub const MAX_AGE: u32 = 0xfeff;
 
 const _: () = assert!(crate::limits::MAX_LIFETIME_SECONDS / 8 * 10 < MAX_AGE);
 
-/// The state word: everything that decides. It is changed only by compare-and-swap of all 8 bytes, generation
-/// included, because a pointer to a value outlives its key: the memory may belong to another dialog by now.
+/// The state word: everything that decides. It is changed only by compare-and-swap of all 8 bytes, generation included:
+/// the slot may belong to another dialog by now.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
@@ -99,7 +107,7 @@ pub struct State {
     pub listener: u8,
     /// Low 16 bits of the tick at which the dialog was last seen.
     pub seen: u16,
-    /// Differs between two lives of the same memory.
+    /// Counts the lives of the slot, so that two of them differ.
     pub generation: u16,
 }
 
@@ -131,7 +139,17 @@ impl State {
     /// Whether it steers packets.
     #[inline(always)]
     pub const fn is_live(self) -> bool {
-        self.phase >= Phase::Unanswered as u8 && self.phase <= Phase::Subscribed as u8
+        self.phase >= Phase::Unanswered as u8 && self.phase <= Phase::TurnedAway as u8
+    }
+
+    /// Whether it is a call in progress, which takes a channel of its backend.
+    #[inline(always)]
+    pub const fn holds_channel(self) -> bool {
+        const CALLS: u32 = 1 << Phase::Unanswered as u8
+            | 1 << Phase::Ringing as u8
+            | 1 << Phase::Answered as u8
+            | 1 << Phase::Cancelled as u8;
+        CALLS >> (self.phase & 31) & 1 != 0
     }
 
     /// Whether an answer has yet to confirm it: such entries may fill half the table only.
@@ -178,31 +196,58 @@ impl Evidence {
     }
 }
 
-/// Value of DIALOGS.
+/// One slot.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dialog {
-    /// The key, repeated: whoever holds a pointer to this value compares it after reading.
+    /// Keyed hash of the Call-ID.
     pub call_key: u64,
-    /// The key's service, repeated.
+    /// Service id.
     pub service: u32,
     /// Hash of the address and port of the dialog's other side, the one that is not the backend.
     pub peer: u32,
     /// See [`Evidence`].
     pub evidence: Evidence,
-    /// The state word. Last, so that memory which is being given to another dialog shows its new key before its new
-    /// state: whoever reads the state first and the key afterwards notices.
+    /// The state word. Whoever reads the slot reads it first and once more at the end: with another generation then, what
+    /// was read between belongs to two dialogs.
     pub state: State,
 }
 
 const _: () = assert!(size_of::<Dialog>() == 32);
-const _: () = assert!(core::mem::offset_of!(Dialog, state) == 24);
+
+impl Dialog {
+    /// What names it.
+    #[inline(always)]
+    pub const fn key(&self) -> DialogKey {
+        DialogKey { call_key: self.call_key, service: self.service, _pad: 0 }
+    }
+}
+
+/// Slots of a bucket: two cache lines, which a CPU fetches together.
+pub const BUCKET_SLOTS: u32 = 4;
+
+/// Value of DIALOGS.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// The dialogs in it, those of phase 0 unused.
+    pub slots: [Dialog; BUCKET_SLOTS as usize],
+}
+
+const _: () = assert!(size_of::<Bucket>() == 128);
+
+/// Buckets of a table for `dialogs` dialogs: a power of two, at least twice as many slots as dialogs. At that number three
+/// dialogs of ten thousand find both their buckets full; at three quarters of it, one of a hundred thousand.
+pub const fn buckets_for(dialogs: u32) -> u32 {
+    let buckets = dialogs.div_ceil(BUCKET_SLOTS / 2).next_power_of_two();
+    if buckets < 2 { 2 } else { buckets }
+}
 
 /// The one value of DIALOG_TALLY, kept by atomic additions.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Entries in DIALOGS, the dead included.
+    /// Dialogs in DIALOGS.
     pub entries: u64,
     /// Entries that no answer has confirmed.
     pub unconfirmed: u64,
@@ -236,12 +281,24 @@ mod tests {
     }
 
     #[test]
-    fn phases_have_numbers_and_only_six_live() {
+    fn phases_have_numbers_and_all_but_one_live() {
         for phase in Phase::ALL {
             assert_eq!(Phase::from_number(phase as u8), Some(phase));
-            let live = !matches!(phase, Phase::Dead | Phase::Buried);
-            assert_eq!(State { phase: phase as u8, ..State::default() }.is_live(), live);
+            let state = State { phase: phase as u8, ..State::default() };
+            assert_eq!(state.is_live(), phase != Phase::Claimed);
+            let call =
+                matches!(phase, Phase::Unanswered | Phase::Ringing | Phase::Answered | Phase::Cancelled);
+            assert_eq!(state.holds_channel(), call, "{phase:?}");
         }
         assert!(!State::default().is_live());
+        assert!(!State { phase: 32, ..State::default() }.is_live());
+    }
+
+    #[test]
+    fn a_table_has_twice_as_many_slots_as_dialogs() {
+        assert_eq!(buckets_for(1 << 20), 1 << 19);
+        assert_eq!(buckets_for((1 << 20) + 1), 1 << 20);
+        assert_eq!(buckets_for(1024), 512);
+        assert_eq!((buckets_for(0), buckets_for(1)), (2, 2));
     }
 }

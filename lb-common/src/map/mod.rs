@@ -21,7 +21,7 @@ pub enum Kind {
     Array,
     /// BPF_MAP_TYPE_PERCPU_ARRAY.
     PerCpuArray,
-    /// BPF_MAP_TYPE_HASH, preallocated.
+    /// BPF_MAP_TYPE_HASH.
     Hash,
     /// BPF_MAP_TYPE_ARRAY_OF_MAPS; the value size is that of the inner maps' id.
     ArrayOfMaps,
@@ -51,7 +51,7 @@ pub struct MapSpec {
     pub key_size: u32,
     /// Size of a value in bytes (of one CPU's value in per-CPU maps).
     pub value_size: u32,
-    /// Capacity; for DIALOGS the default, the configuration may choose another.
+    /// Capacity; for DIALOGS the default in buckets, the configuration may choose another.
     pub max_entries: u32,
     /// Who writes.
     pub writer: Party,
@@ -73,16 +73,14 @@ pub mod name {
     pub const BACKENDS: &str = "BACKENDS";
     /// Address, port and transport of a backend -> its id and services.
     pub const BACKEND_ADDRESSES: &str = "BACKEND_ADDRESSES";
-    /// Call key and service -> dialog.
+    /// Number of a bucket -> up to four dialogs.
     pub const DIALOGS: &str = "DIALOGS";
     /// One value: how many dialogs there are.
     pub const DIALOG_TALLY: &str = "DIALOG_TALLY";
-    /// Queue of dialogs to look at when their short lifetime is over.
-    pub const EXPIRY_SHORT: &str = "EXPIRY_SHORT";
-    /// Queue of dialogs that outlived the short lifetime.
-    pub const EXPIRY_LONG: &str = "EXPIRY_LONG";
-    /// Cursors of the two queues.
-    pub const EXPIRY_CURSORS: &str = "EXPIRY_CURSORS";
+    /// One value: where the search for old dialogs stands.
+    pub const SWEEP: &str = "SWEEP";
+    /// Per-CPU memory of whose addresses are whose.
+    pub const ENDPOINTS: &str = "ENDPOINTS";
     /// Cached next hops towards clients.
     pub const NEXT_HOPS: &str = "NEXT_HOPS";
     /// Backend id -> what it carries now.
@@ -163,11 +161,10 @@ pub const TABLE: &[MapSpec] = &[
     spec!(ZONE_MEMBERS, Array, u32, zone::Members, limits::MAX_ZONES, Daemon, Program),
     spec!(POLICIES, Array, u32, zone::Policy, limits::MAX_SERVICES, Daemon, Program),
     spec!(SLOW_PATH, Array, u32, settings::SlowPath, 1, Daemon, Program),
-    spec!(DIALOGS, Hash, dialog::DialogKey, dialog::Dialog, limits::MAX_DIALOGS, Program, Both),
+    spec!(DIALOGS, Array, u32, dialog::Bucket, dialog::buckets_for(limits::MAX_DIALOGS), Program, Both),
     spec!(DIALOG_TALLY, Array, u32, dialog::Tally, 1, Program, Both),
-    spec!(EXPIRY_SHORT, Array, u32, expiry::Due, limits::EXPIRY_SLOTS, Program, Program),
-    spec!(EXPIRY_LONG, Array, u32, expiry::Due, limits::EXPIRY_SLOTS, Program, Program),
-    spec!(EXPIRY_CURSORS, Array, u32, expiry::Cursors, expiry::QUEUES, Program, Both),
+    spec!(SWEEP, Array, u32, expiry::Sweep, 1, Program, Both),
+    spec!(ENDPOINTS, PerCpuArray, u32, service::Endpoint, limits::ENDPOINT_SLOTS, Program, Program),
     spec!(NEXT_HOPS, PerCpuArray, u32, backend::CachedNextHop, limits::NEXT_HOP_SLOTS, Program, Program),
     spec!(PORTS, DevMapHash, u32, u64, limits::MAX_INTERFACES, Daemon, Program),
     spec!(SCRATCH, PerCpuArray, u32, settings::Scratch, 1, Program, Program),

@@ -74,6 +74,35 @@ pub struct Service {
 
 const _: () = assert!(size_of::<Service>() == 8);
 
+/// Value of ENDPOINTS: what one CPU remembers of an address and port, so that packet after packet need not ask SERVICES and
+/// BACKEND_ADDRESSES. The slot follows from the address and port.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Whose address this is.
+    pub address: [u32; 4],
+    /// Its port, and above it [`endpoint`].
+    pub port_and_kind: u32,
+    /// [`super::settings::Settings::endpoints_version`] when it was looked up.
+    pub version: u32,
+    /// The service, if it is one.
+    pub service: Service,
+    /// The backend, if it is one.
+    pub backend: super::backend::BackendAddress,
+}
+
+const _: () = assert!(size_of::<Endpoint>() == 48);
+
+/// What an [`Endpoint`] is: in the second byte from above of `port_and_kind`. 0: nothing is remembered in this slot.
+pub mod endpoint {
+    /// A service's address, and not a service's address: asked for destinations.
+    pub const SERVICE: u32 = 1 << 16;
+    /// See [`SERVICE`].
+    pub const NO_SERVICE: u32 = 2 << 16;
+    /// A backend's address: asked for sources.
+    pub const BACKEND: u32 = 3 << 16;
+}
+
 /// Value of LISTENERS, indexed by [`super::listener_index`]. Port 0: no such listener.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

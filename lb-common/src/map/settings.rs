@@ -29,15 +29,19 @@ pub struct Settings {
     pub ended_ticks: u32,
     /// Lifetime of a subscription, since it was last seen.
     pub subscribed_ticks: u32,
-    /// Time between a dialog's death and its deletion.
-    pub burial_ticks: u32,
+    /// Buckets of DIALOGS less one: a mask, as their number is a power of two.
+    pub bucket_mask: u32,
+    /// Buckets that are looked at for old dialogs in each jiffy.
+    pub sweep_buckets: u32,
     /// `jiffies` that a cached next hop stays valid: about a second.
     pub next_hop_jiffies: u32,
+    /// Raised by the daemon after it changed SERVICES or BACKEND_ADDRESSES: what CPUs remember of them is out of date.
+    pub endpoints_version: u32,
     /// Explicit padding.
     pub _pad: u32,
 }
 
-const _: () = assert!(size_of::<Settings>() == 16 + 8 + 10 * 4);
+const _: () = assert!(size_of::<Settings>() == 16 + 8 + 12 * 4);
 
 /// The one value of SLOW_PATH.
 #[repr(C)]
@@ -62,8 +66,8 @@ pub mod direction {
 pub struct Scratch {
     /// See [`direction`].
     pub direction: u32,
-    /// Counts this CPU's new dialogs; part of their generations.
-    pub generation: u32,
+    /// Low 32 bits of `jiffies` when this CPU last looked whether old dialogs are to be looked for.
+    pub swept_at: u32,
     /// The service a caller's packet was sent to.
     pub service: Service,
     /// The backend a packet came from.
@@ -90,6 +94,16 @@ pub struct Scratch {
     pub ip_length: u16,
     /// Offset of the UDP header in the frame.
     pub udp_at: u16,
+    /// Number of the verdict for which a backend is to be chosen, see [`crate::decide::steer::Choosing`].
+    pub why: u32,
+    /// Hash of the topmost Via's branch.
+    pub branch: u32,
+    /// The backend that a dialog has to leave.
+    pub leaves: u16,
+    /// The phase of the dialog that a packet opens.
+    pub opens: u8,
+    /// Explicit padding.
+    pub _pad: [u8; 5],
 }
 
-const _: () = assert!(size_of::<Scratch>() == 88);
+const _: () = assert!(size_of::<Scratch>() == 104);

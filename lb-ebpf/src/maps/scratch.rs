@@ -2,12 +2,14 @@
 
 use core::ptr::{read_volatile, write_volatile};
 use lb_common::{
+    decide::steer::Choosing,
     map::{
         backend::{BackendAddress, NextHop},
         service::Service,
         settings::Scratch,
     },
     sip::Kind,
+    verdict::Verdict,
 };
 
 /// A UDP datagram in an IPv4 packet in an Ethernet frame.
@@ -169,14 +171,41 @@ impl ScratchCell {
         }
     }
 
-    /// Counts this CPU's new dialogs.
+    /// Notes why a backend is to be chosen.
     #[inline(always)]
-    pub fn next_generation(self) -> u32 {
+    pub fn set_choosing(self, choosing: &Choosing) {
         // SAFETY: as in `set_service`.
         unsafe {
-            let next = read_volatile(&raw const (*self.0).generation).wrapping_add(1);
-            write_volatile(&raw mut (*self.0).generation, next);
-            next
+            write_volatile(&raw mut (*self.0).why, choosing.why.index());
+            write_volatile(&raw mut (*self.0).branch, choosing.branch);
+            write_volatile(&raw mut (*self.0).leaves, choosing.from);
+            write_volatile(&raw mut (*self.0).opens, choosing.phase);
+        }
+    }
+
+    /// Reads what was noted.
+    #[inline(always)]
+    pub fn choosing(self) -> Choosing {
+        // SAFETY: as in `set_service`.
+        unsafe {
+            let why = read_volatile(&raw const (*self.0).why);
+            Choosing {
+                why: Verdict::from_index(why).unwrap_or(Verdict::PassedBroken),
+                phase: read_volatile(&raw const (*self.0).opens),
+                branch: read_volatile(&raw const (*self.0).branch),
+                from: read_volatile(&raw const (*self.0).leaves),
+            }
+        }
+    }
+
+    /// Whether this CPU sees `jiffies` for the first time; from then on it has seen them.
+    #[inline(always)]
+    pub fn is_new_jiffy(self, jiffies: u32) -> bool {
+        // SAFETY: as in `set_service`.
+        unsafe {
+            let before = read_volatile(&raw const (*self.0).swept_at);
+            write_volatile(&raw mut (*self.0).swept_at, jiffies);
+            before != jiffies
         }
     }
 }

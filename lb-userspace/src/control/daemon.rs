@@ -6,7 +6,6 @@ use crate::{
     core::model::{Circumstances, Model},
     dataplane::{
         attach::{self, Attachment},
-        clock::Clock,
         load::Programs,
         neighbours::Neighbours,
         tables::Tables,
@@ -20,27 +19,16 @@ use crate::{
     },
 };
 use jiff::Timestamp;
-use lb_common::{
-    decide::expiry,
-    map::{
-        backend::{name_of, will},
-        dialog::{Phase, State},
-        settings::Settings,
-    },
+use lb_common::map::{
+    backend::{name_of, will},
+    settings::Settings,
 };
 use sd_notify::NotifyState;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Time between two looks at the whole dialog table.
-const SWEEP: Duration = Duration::from_secs(600);
-/// The same after dialogs were found overdue: they are dead now, and can be deleted when [`BURIAL_SECONDS`] and the
-/// rounding of ticks are over.
-///
-/// [`BURIAL_SECONDS`]: lb_common::limits::BURIAL_SECONDS
-const SWEEP_AGAIN: Duration = Duration::from_secs(6);
-/// The same while removed backends wait for their last dialog to end.
-const SWEEP_REMOVED: Duration = Duration::from_secs(15);
+/// Time between two looks at the whole dialog table while removed backends wait for their last dialog to end.
+const CENSUS: Duration = Duration::from_secs(15);
 
 /// When things happened.
 #[derive(Clone, Copy, Debug)]
@@ -70,10 +58,9 @@ pub struct Daemon {
     pub(super) neighbours: Neighbours,
     pub(super) model: Model,
     pub(super) settings: Settings,
-    pub(super) clock: Clock,
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
-    pub(super) sweep_due: Instant,
+    pub(super) census_due: Instant,
     pub(super) reload_refused: Option<String>,
 }
 
@@ -97,39 +84,28 @@ impl Daemon {
         self.model.backends.get(&id).map_or_else(|| format!("number {id}"), |b| name_of(&b.name).to_owned())
     }
 
-    /// Once a second: has the kernel bury what is due, and looks at the whole table now and then.
+    /// Once a second: has the kernel look for old dialogs, and sees whether removed backends are free.
     pub(super) async fn tick(&mut self) {
-        if let Err(failure) = tend::push(&self.programs) {
+        let buckets = self.settings.sweep_buckets.saturating_mul(self.hz).min(self.tables.maps.buckets());
+        if let Err(failure) = tend::push(&self.programs, buckets) {
             tracing::error!("{failure}");
         }
         self.settle().await;
         run::notify(&[NotifyState::Watchdog]);
-        if Instant::now() >= self.sweep_due {
-            let overdue = self.sweep().unwrap_or_else(|failure| {
-                tracing::error!("{failure}");
-                0
-            });
-            let pause = if overdue > 0 { SWEEP_AGAIN } else { self.sweep_interval() };
-            self.sweep_due = Instant::now() + pause;
-        }
-    }
-
-    pub(super) fn sweep_interval(&self) -> Duration {
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
-        if removed { SWEEP_REMOVED } else { SWEEP }
+        if removed && Instant::now() >= self.census_due {
+            if let Err(failure) = self.release_removed() {
+                tracing::error!("{failure}");
+            }
+            self.census_due = Instant::now() + CENSUS;
+        }
     }
 
-    /// Looks at all dialogs: hands those that are overdue to the kernel and releases removed backends that have none.
-    /// Returns how many were overdue.
-    fn sweep(&mut self) -> Result<u64, Failure> {
-        let now = self.clock.read()?.jiffies >> self.settings.tick_shift;
-        let settings = self.settings;
-        let swept =
-            tend::sweep(&self.tables.maps, &self.programs, |state| overdue(state, now as u32, &settings))?;
-        if swept.overdue > 0 {
-            tracing::info!("{} of {} dialogs were overdue", swept.overdue, swept.entries);
-        }
-        let busy = swept.dialogs.keys().copied().collect();
+    /// Looks at all dialogs, and releases removed backends that have none.
+    fn release_removed(&mut self) -> Result<(), Failure> {
+        let census = tend::census(&self.tables.maps)?;
+        tracing::debug!("counted all dialogs in {} us", census.microseconds);
+        let busy = census.dialogs.keys().copied().collect();
         let circumstances = Circumstances { busy: Some(busy), ..Circumstances::default() };
         let model = self
             .model
@@ -140,7 +116,7 @@ impl Daemon {
             tracing::info!("after a look at all dialogs: {summary}");
             self.watch_backends()?;
         }
-        Ok(swept.overdue)
+        Ok(())
     }
 
     /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
@@ -197,37 +173,5 @@ impl Daemon {
             );
         }
         Ok(())
-    }
-}
-
-/// Whether a dialog looks past its lifetime. Only a hint: the kernel looks again before it buries.
-fn overdue(state: State, now: u32, settings: &Settings) -> bool {
-    if state.is_live() {
-        return state.age(now) > expiry::lifetime(settings, state.phase);
-    }
-    // One that nobody buried: its place in the queue was lost, or it never had one.
-    state.phase == Phase::Dead as u8 && state.age(now) >= settings.burial_ticks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_dialog_is_overdue_after_its_lifetime() {
-        let settings = Settings {
-            unanswered_ticks: 200,
-            answered_ticks: 40_000,
-            burial_ticks: 3,
-            ..Settings::default()
-        };
-        for (phase, lifetime) in [(Phase::Unanswered, 200), (Phase::Answered, 40_000), (Phase::Dead, 2)] {
-            // Seen shortly before the 16 bits wrap.
-            let state = State { phase: phase as u8, seen: 0xfff0, ..State::default() };
-            assert!(!overdue(state, 0x1_fff0 + lifetime, &settings), "{phase:?}");
-            assert!(overdue(state, 0x1_fff0 + lifetime + 1, &settings), "{phase:?}");
-        }
-        assert!(!overdue(State { phase: Phase::Buried as u8, ..State::default() }, 60_000, &settings));
-        assert!(!overdue(State::default(), 60_000, &settings));
     }
 }

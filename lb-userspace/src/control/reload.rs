@@ -63,7 +63,7 @@ impl Daemon {
         self.watch_backends()?;
         self.settle().await;
         self.refresh_neighbours().await;
-        self.sweep_due = Instant::now() + self.sweep_interval();
+        self.census_due = Instant::now();
         Ok(summary)
     }
 

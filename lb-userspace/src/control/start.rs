@@ -100,10 +100,9 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         neighbours,
         model,
         settings,
-        clock,
         hz,
         attachments,
-        sweep_due: Instant::now(),
+        census_due: Instant::now(),
         reload_refused: None,
     };
     daemon.write_facts();

@@ -1,7 +1,12 @@
 //! Durations to ticks of the kernel's clock.
 
 use crate::config::{Config, Dialogs};
-use lb_common::{abi, hash::HashKey, limits, map::settings::Settings};
+use lb_common::{
+    abi,
+    hash::HashKey,
+    limits,
+    map::{dialog::buckets_for, settings::Settings},
+};
 use std::time::Duration;
 
 /// Shortest tick unless a test shortens the lifetimes: 0.8 s, so that a tick is 0.8 to 1.6 s.
@@ -25,10 +30,22 @@ pub fn settings(config: &Config, hash_key: HashKey, hz: u32) -> Settings {
         answered_ticks: ticks(dialogs.answered),
         ended_ticks: ticks(dialogs.ended),
         subscribed_ticks: ticks(dialogs.subscribed),
-        burial_ticks: ticks(Duration::from_secs(limits::BURIAL_SECONDS.into())),
+        bucket_mask: buckets_for(dialogs.max) - 1,
+        sweep_buckets: sweep_buckets(dialogs, hz),
         next_hop_jiffies: hz,
+        endpoints_version: 0,
         _pad: 0,
     }
+}
+
+/// Buckets to look at in each jiffy, so that the whole table is seen in [`limits::SWEEP_SECONDS`], or in a fourth of the
+/// shortest lifetime if that was shortened.
+fn sweep_buckets(dialogs: &Dialogs, hz: u32) -> u32 {
+    let shortest = dialogs.lifetimes().into_iter().min().unwrap_or_default() / 4;
+    let round = Duration::from_secs(limits::SWEEP_SECONDS.into());
+    let round = if dialogs.shortened { round.min(shortest) } else { round };
+    let each = u64::from(buckets_for(dialogs.max)).div_ceil(jiffies(round, hz).max(1));
+    u32::try_from(each).unwrap_or(u32::MAX)
 }
 
 /// Jiffies of a tick as a power of two: the smallest tick of at least [`TICK`]. With shortened lifetimes the largest

@@ -32,7 +32,6 @@ fn assert_all_last(dialogs: &Dialogs, settings: &Settings, hz: u32) {
     lasts(settings.unanswered_ticks, dialogs.unanswered);
     lasts(settings.answered_ticks, dialogs.answered);
     lasts(settings.subscribed_ticks, dialogs.subscribed);
-    lasts(settings.burial_ticks, Duration::from_secs(limits::BURIAL_SECONDS.into()));
     // Ages are told apart in 16 bits, with a tenth to spare.
     let longest = settings.answered_ticks.max(settings.subscribed_ticks).max(settings.unanswered_ticks);
     assert!(longest < 65_536 / 10 * 9, "{longest}");
@@ -52,6 +51,11 @@ fn the_defaults_last_as_long_as_they_say() {
         assert_all_last(&Dialogs::default(), &settings, hz);
         assert_eq!(settings.next_hop_jiffies, hz);
         assert_eq!(settings.unconfirmed_limit, limits::MAX_DIALOGS / 2);
+        assert_eq!(settings.bucket_mask + 1, limits::MAX_DIALOGS / 2);
+        // All buckets in half a minute.
+        let round = f64::from(settings.bucket_mask + 1) / f64::from(settings.sweep_buckets * hz);
+        assert!(round > 0.95 * f64::from(limits::SWEEP_SECONDS), "{round} s");
+        assert!(round <= f64::from(limits::SWEEP_SECONDS), "{round} s");
         assert_eq!((settings.abi, settings.zero, settings.hash_key), (abi::ABI, 0, HashKey { k0: 1, k1: 2 }));
     }
 }

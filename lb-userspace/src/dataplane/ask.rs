@@ -3,11 +3,9 @@
 use super::tables::Tables as Pinned;
 use crate::failure::Failure;
 use lb_common::{
-    decide::{self, BackendView, Cursor, Slot, select},
-    limits::EXPIRY_SLOTS,
+    decide::{self, BackendView, Slot, select},
     map::{
-        dialog::{Dialog, DialogKey, Evidence, State},
-        expiry::{Cursors, Due},
+        dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State},
         settings::Settings,
     },
 };
@@ -41,17 +39,25 @@ impl View<'_> {
     }
 }
 
-/// A dialog that is only looked at.
+/// A slot that is only looked at.
 #[derive(Clone, Copy)]
 struct Seen(Dialog);
 
 impl Slot for Seen {
-    fn read(&self) -> Dialog {
-        self.0
+    fn call_key(&self) -> u64 {
+        self.0.call_key
     }
 
-    fn read_state(&self, key: &DialogKey) -> (State, bool) {
-        (self.0.state, DialogKey { call_key: self.0.call_key, service: self.0.service, _pad: 0 } == *key)
+    fn service(&self) -> u32 {
+        self.0.service
+    }
+
+    fn state(&self) -> State {
+        self.0.state
+    }
+
+    fn read(&self) -> Dialog {
+        self.0
     }
 
     fn swap_state(&self, _from: State, _to: State) -> bool {
@@ -61,12 +67,25 @@ impl Slot for Seen {
     fn swap_evidence(&self, _from: Evidence, _to: Evidence) -> bool {
         false
     }
+
+    fn write(&self, _key: &DialogKey, _peer: u32, _evidence: Evidence) {}
+}
+
+/// A bucket that is only looked at.
+#[derive(Clone, Copy)]
+struct SeenBucket(Bucket);
+
+impl decide::Bucket for SeenBucket {
+    type Slot = Seen;
+
+    fn slot(&self, index: u32) -> Seen {
+        Seen(self.0.slots[(index % BUCKET_SLOTS) as usize])
+    }
 }
 
 impl decide::Tables for View<'_> {
     type Slot = Seen;
-    const QUEUE_SLOTS: u32 = EXPIRY_SLOTS;
-    const QUEUE_MARGIN: u32 = EXPIRY_SLOTS;
+    type Bucket = SeenBucket;
 
     fn settings(&self) -> &Settings {
         &self.settings
@@ -76,20 +95,8 @@ impl decide::Tables for View<'_> {
         0
     }
 
-    fn next_generation(&self) -> u16 {
-        0
-    }
-
-    fn dialog(&self, key: &DialogKey) -> Option<Seen> {
-        self.or_note(self.tables.maps.dialog(key)).map(Seen)
-    }
-
-    fn insert_dialog(&self, _key: &DialogKey, _dialog: &Dialog) -> Result<(), i32> {
-        Err(libc::EROFS)
-    }
-
-    fn delete_dialog(&self, _key: &DialogKey) -> Result<(), i32> {
-        Err(libc::EROFS)
+    fn bucket(&self, index: u32) -> Option<SeenBucket> {
+        self.or_note(self.tables.maps.bucket(index).map(Some)).map(SeenBucket)
     }
 
     fn add_to_tally(&self, _entries: i64, _unconfirmed: i64) {}
@@ -107,23 +114,19 @@ impl decide::Tables for View<'_> {
             .map(|b| BackendView { will: b.will, health: b.health })
     }
 
-    fn cursors(&self, _queue: u32) -> Option<Cursors> {
+    fn swept_at(&self) -> Option<u64> {
         None
     }
 
-    fn claim_tail(&self, _queue: u32) -> Option<u64> {
-        None
-    }
-
-    fn advance(&self, _queue: u32, _cursor: Cursor, _from: u64) -> bool {
+    fn set_swept_at(&self, _from: u64, _to: u64) -> bool {
         false
     }
 
-    fn due(&self, _queue: u32, _index: u64) -> Option<Due> {
-        None
+    fn advance_hand(&self, _count: u32) -> u64 {
+        0
     }
 
-    fn put_due(&self, _queue: u32, _index: u64, _due: Due) {}
+    fn count_expired(&self, _phase: u8) {}
 
     fn count_write_error(&self, _errno: i32) {}
 }

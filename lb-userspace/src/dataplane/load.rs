@@ -10,7 +10,7 @@ use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRunOptions, VerifierLogLevel,
     programs::{ProgramError, ProgramFd, TestRun, Xdp},
 };
-use lb_common::map::{TABLE, name};
+use lb_common::map::{TABLE, dialog::buckets_for, name};
 use std::{fs, io, os::fd::AsFd, path::PathBuf};
 
 /// Name of the program that steers.
@@ -83,7 +83,7 @@ pub fn load(pins: &PinDir, object: &[u8], max_dialogs: u32) -> Result<Programs, 
     })?;
     let mut loader = EbpfLoader::new();
     loader.verifier_log_level(VerifierLogLevel::STATS);
-    loader.map_max_entries(name::DIALOGS, max_dialogs);
+    loader.map_max_entries(name::DIALOGS, buckets_for(max_dialogs));
     for spec in TABLE {
         loader.map_pin_path(spec.name, pins.map(spec.name));
     }

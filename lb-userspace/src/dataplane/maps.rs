@@ -11,11 +11,12 @@ use aya::maps::{
     Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash,
 };
 use lb_common::{
+    decide::table::{self, Homes},
     limits,
     map::{
         backend::{Backend, BackendAddress, will},
         counters::{BackendCounter, Counter, ServiceCounter},
-        dialog::{Dialog, DialogKey, Tally},
+        dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Tally},
         listener_index, name,
         service::{Listener, Service, ServiceKey},
         settings::Settings,
@@ -24,7 +25,7 @@ use lb_common::{
 };
 use std::{collections::BTreeMap, os::fd::AsFd};
 
-/// Entries of one batch read: the kernel answers within a millisecond or so and stays preemptible.
+/// Buckets of one batch read: the kernel answers within a millisecond or so and stays preemptible.
 const BATCH: usize = 4096;
 
 /// Handles for the maps that the daemon and the CLI use.
@@ -34,8 +35,7 @@ pub struct Maps {
     listeners: Array<MapData, Listener>,
     backends: Array<MapData, Backend>,
     backend_addresses: HashMap<MapData, ServiceKey, BackendAddress>,
-    dialogs: HashMap<MapData, DialogKey, Dialog>,
-    dialogs_capacity: u32,
+    dialogs: Array<MapData, Bucket>,
     tally: Array<MapData, Tally>,
     ports: DevMapHash<MapData>,
     verdicts: PerCpuArray<MapData, Counter>,
@@ -70,10 +70,6 @@ impl Maps {
         if pins.pinned_maps()?.is_empty() {
             return Err(not_running(pins));
         }
-        let dialogs_path = pins.map(name::DIALOGS);
-        let dialogs_capacity = aya::maps::MapInfo::from_pin(&dialogs_path)
-            .map_err(|e| map_failure(&dialogs_path, e))?
-            .max_entries();
         Ok(Maps {
             settings: open(pins, name::SETTINGS)?,
             services: open(pins, name::SERVICES)?,
@@ -81,7 +77,6 @@ impl Maps {
             backends: open(pins, name::BACKENDS)?,
             backend_addresses: open(pins, name::BACKEND_ADDRESSES)?,
             dialogs: open(pins, name::DIALOGS)?,
-            dialogs_capacity,
             tally: open(pins, name::DIALOG_TALLY)?,
             ports: open(pins, name::PORTS)?,
             verdicts: open(pins, name::VERDICTS)?,
@@ -99,12 +94,23 @@ impl Maps {
         self.settings.get(&0, 0).map_err(|e| cannot("read SETTINGS", &e))
     }
 
-    /// Writes SETTINGS.
+    /// Writes SETTINGS. What the CPUs remember of addresses is out of date afterwards, whatever `settings` says.
     ///
     /// # Errors
     /// The kernel's.
     pub fn set_settings(&mut self, settings: &Settings) -> Result<(), Failure> {
+        let endpoints_version = self.settings()?.endpoints_version.wrapping_add(1);
+        let settings = Settings { endpoints_version, ..*settings };
         self.settings.set(0, settings, 0).map_err(|e| cannot("write SETTINGS", &e))
+    }
+
+    /// Makes the CPUs forget what they remember of SERVICES and BACKEND_ADDRESSES; to be called after these changed.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn forget_endpoints(&mut self) -> Result<(), Failure> {
+        let settings = self.settings()?;
+        self.set_settings(&settings)
     }
 
     /// All of SERVICES, in no order.
@@ -211,16 +217,32 @@ impl Maps {
     /// # Errors
     /// The kernel's.
     pub fn dialog(&self, key: &DialogKey) -> Result<Option<Dialog>, Failure> {
-        match self.dialogs.get(key, 0) {
-            Ok(dialog) => Ok(Some(dialog)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(e) => Err(cannot("read DIALOGS", &e)),
+        let Homes { first, second } = table::homes(key, self.settings()?.bucket_mask);
+        for index in [first, second] {
+            let bucket = self.bucket(index)?;
+            if let Some(dialog) = bucket.slots.iter().find(|d| d.state.is_live() && d.key() == *key) {
+                return Ok(Some(*dialog));
+            }
         }
+        Ok(None)
     }
 
-    /// Most entries that DIALOGS can hold.
+    /// A bucket of DIALOGS.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn bucket(&self, index: u32) -> Result<Bucket, Failure> {
+        self.dialogs.get(&index, 0).map_err(|e| cannot("read DIALOGS", &e))
+    }
+
+    /// Number of buckets of DIALOGS.
+    pub fn buckets(&self) -> u32 {
+        self.dialogs.len()
+    }
+
+    /// Dialogs that DIALOGS holds before some find their buckets full.
     pub fn dialogs_capacity(&self) -> u32 {
-        self.dialogs_capacity
+        self.dialogs.len() * BUCKET_SLOTS / 2
     }
 
     /// How many dialogs there are.
@@ -231,45 +253,26 @@ impl Maps {
         self.tally.get(&0, 0).map_err(|e| cannot("read DIALOG_TALLY", &e))
     }
 
-    /// Hands all dialogs to `visit`, some thousand at a time, in no order. Entries that come or go meanwhile may be
-    /// missed or seen twice.
+    /// Hands all dialogs to `visit`, some thousand slots at a time, in no order. Dialogs that come or go meanwhile may be
+    /// missed.
     ///
     /// # Errors
     /// The kernel's, or that of `visit`.
-    pub fn for_each_dialogs(
-        &self,
-        mut visit: impl FnMut(&[DialogKey], &[Dialog]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    pub fn for_each_dialog(&self, mut visit: impl FnMut(&Dialog)) -> Result<(), Failure> {
         let data: &MapData = self.dialogs.map();
         let fd = data.fd().as_fd();
         let mut cursor = Cursor::default();
-        let mut keys = vec![DialogKey::default(); BATCH];
-        let mut values = vec![Dialog::default(); BATCH];
+        let mut keys = vec![0_u32; BATCH];
+        let mut buckets = vec![Bucket::default(); BATCH];
         loop {
-            let (count, more) = match sys::lookup_batch(fd, &mut cursor, &mut keys, &mut values) {
-                Ok(read) => read,
-                // EINVAL: a kernel before 5.6.
-                Err(e) if cursor == Cursor::default() && e.raw_os_error() == Some(libc::EINVAL) => {
-                    return self.for_each_dialogs_slowly(visit);
-                }
-                Err(e) => return Err(Failure::bad("map_io", format!("cannot read DIALOGS: {e}"))),
-            };
-            visit(&keys[..count], &values[..count])?;
+            let (count, more) = sys::lookup_batch(fd, &mut cursor, &mut keys, &mut buckets)
+                .map_err(|e| Failure::bad("map_io", format!("cannot read DIALOGS: {e}")))?;
+            let dialogs = buckets[..count].iter().flat_map(|bucket| &bucket.slots);
+            dialogs.filter(|d| d.state.is_live()).for_each(&mut visit);
             if !more {
                 return Ok(());
             }
         }
-    }
-
-    fn for_each_dialogs_slowly(
-        &self,
-        mut visit: impl FnMut(&[DialogKey], &[Dialog]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        for entry in self.dialogs.iter() {
-            let (key, dialog) = entry.map_err(|e| cannot("read DIALOGS", &e))?;
-            visit(&[key], &[dialog])?;
-        }
-        Ok(())
     }
 
     /// Makes PORTS hold exactly these interfaces.

@@ -227,12 +227,12 @@ pub(super) fn remove_map(map: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     }
 }
 
-/// Where a batch read of a hash map stands.
+/// Where a batch read of a map stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor(Option<u32>);
 
-/// Reads the next entries of a hash map into `keys` and `values`, which must be equally long and hold at least the
-/// entries of the fullest bucket. Returns how many were read and whether there are more.
+/// Reads the next entries of a map into `keys` and `values`, which must be equally long (and, of a hash map, hold the
+/// entries of its fullest bucket). Returns how many were read and whether there are more.
 pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     map: BorrowedFd<'_>,
     cursor: &mut Cursor,

@@ -61,7 +61,16 @@ impl Tables {
         for write in writes {
             self.write(write)?;
         }
-        Ok(())
+        let addresses = |write: &Write| {
+            matches!(
+                write,
+                Write::PutService(..)
+                    | Write::RemoveService(..)
+                    | Write::PutBackendAddress(..)
+                    | Write::RemoveBackendAddress(..)
+            )
+        };
+        if writes.iter().any(addresses) { self.maps.forget_endpoints() } else { Ok(()) }
     }
 
     fn write(&mut self, write: &Write) -> Result<(), Failure> {

@@ -117,12 +117,7 @@ fn view(
 /// The kernel's.
 pub fn count_dialogs(maps: &Maps, views: &mut [BackendView]) -> Result<(), Failure> {
     let mut counts: BTreeMap<u16, u64> = BTreeMap::new();
-    maps.for_each_dialogs(|_, dialogs| {
-        for dialog in dialogs.iter().filter(|d| d.state.is_live()) {
-            *counts.entry(dialog.state.backend).or_default() += 1;
-        }
-        Ok(())
-    })?;
+    maps.for_each_dialog(|dialog| *counts.entry(dialog.state.backend).or_default() += 1)?;
     for view in views {
         view.dialogs = Some(counts.get(&view.id).copied().unwrap_or_default());
     }

@@ -49,8 +49,8 @@ pub fn dialog(
     now: Option<Now>,
 ) -> Result<DialogView, Failure> {
     match tables.maps.dialog(&DialogKey::new(call_key, service.id))? {
-        Some(dialog) if dialog.state.is_live() => known(tables, service, &dialog, now),
-        _ => unknown(tables, service, call_key),
+        Some(dialog) => known(tables, service, &dialog, now),
+        None => unknown(tables, service, call_key),
     }
 }
 
