@@ -67,6 +67,12 @@ pub const CLAIM_ATTEMPTS: u32 = 2;
 /// verifier walks through every attempt.
 pub const STATE_ATTEMPTS: u32 = 2;
 
+/// Attempts at a compare-and-swap of a backend's pace before a call counts as one too many.
+pub const LOAD_ATTEMPTS: u32 = 3;
+/// Choices of the ring that are compared for a new call under the policy `consistent`.
+pub const CANDIDATES: u32 = 6;
+/// Backends of a zone that are asked one by one when the ring's choices have no room, a bound on the time of one packet.
+pub const MAX_WALK: u32 = 64;
 /// Slots of the cache of next hops towards clients, per CPU; a power of two.
 pub const NEXT_HOP_SLOTS: u32 = 4096;
 /// Addresses that one CPU remembers as a service's, a backend's or neither, a power of two.

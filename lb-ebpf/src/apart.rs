@@ -18,14 +18,16 @@ use crate::{
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     decide::{
-        Inbound, expiry,
+        Inbound,
+        capacity::{self, NOBODY},
+        expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Opens, Outbound},
-        select,
+        select::{self, Refusal, Room},
         steer::{self, Choosing, Following, Steering},
         table::{self, Inserted},
     },
-    map::dialog::DialogKey,
+    map::{dialog::DialogKey, service::forwarding},
     sip::{self, DialogHeaders},
     verdict::Verdict,
 };
@@ -86,7 +88,7 @@ pub extern "C" fn sipsteer_next_hop(context: *mut xdp_md, addresses: u64, length
 pub fn steer(packet: &Packet, payload_at: usize, source: u64) -> Steering {
     let mut number = sipsteer_follow(packet.context(), payload_at as u64, source);
     if number == CHOOSE {
-        number = sipsteer_choose(source);
+        number = sipsteer_choose(packet.context(), payload_at as u64, source);
     }
     Steering {
         backend: number as u16,
@@ -111,6 +113,7 @@ fn inbound(scratch: ScratchCell, source: u64) -> Inbound {
         service: service.service,
         listener: service.listener,
         tiers: service.tiers,
+        sees_answers: service.forwarding == forwarding::NAT,
         call_key: scratch.message().call_key,
         source,
     }
@@ -135,10 +138,11 @@ pub extern "C" fn sipsteer_follow(context: *mut xdp_md, payload_at: u64, source:
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_choose(source: u64) -> u64 {
+pub extern "C" fn sipsteer_choose(context: *mut xdp_md, payload_at: u64, source: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return number_of(BROKEN) };
     let scratch = tables.scratch;
-    number_of(steer::choose(&tables, &inbound(scratch, source), &scratch.choosing()))
+    let message = Message { packet: Packet::new(context), payload_at: payload_at as usize, scratch };
+    number_of(steer::choose(&tables, &inbound(scratch, source), &message, &scratch.choosing()))
 }
 
 /// [`reply::follow`] for the packet that SCRATCH tells of, and where it opens a dialog, [`reply::open`].
@@ -183,7 +187,7 @@ pub extern "C" fn sipsteer_reply(context: *mut xdp_md, payload_at: u64, destinat
     match reply::follow(&tables, &outbound(scratch, destination), &message) {
         reply::Following::Done(leaving) => leaving_number(leaving),
         reply::Following::Open(Opens { phase, branch }) => {
-            scratch.set_choosing(&Choosing { why: Verdict::ReplyNew, phase, branch, from: 0 });
+            scratch.set_choosing(&Choosing { why: Verdict::ReplyNew, phase, branch, from: NOBODY });
             CHOOSE
         }
     }
@@ -235,13 +239,156 @@ pub extern "C" fn sipsteer_ring_choice(service: u64, tiers: u64, key: u64) -> u6
     }
 }
 
+/// [`select::zone_room`].
+#[inline(always)]
+pub fn zone_room(zone: u16, now: u64) -> Room {
+    match sipsteer_zone_room(zone as u64, now) {
+        0 => Room::Some,
+        1 => Room::Full,
+        _ => Room::Down,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_zone_room(zone: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 2 };
+    match select::zone_room(&tables, zone as u16, now) {
+        Room::Some => 0,
+        Room::Full => 1,
+        Room::Down => 2,
+    }
+}
+
+/// [`select::admit_in_zone`].
+#[inline(always)]
+pub fn admit_in_zone(service: u16, tier: u32, key: u64, except: u16) -> Result<u16, Refusal> {
+    let ids = service as u64 | (except as u64) << 16;
+    match sipsteer_admit_in_zone(ids, tier as u64, key) {
+        NONE => Err(Refusal::Down),
+        FULL => Err(Refusal::Full),
+        backend => Ok(backend as u16),
+    }
+}
+
+/// Every backend is full, as the result of [`admit_in_zone`].
+const FULL: u64 = u64::MAX - 1;
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_admit_in_zone(ids: u64, tier: u64, key: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return NONE };
+    match select::admit_in_zone(&tables, ids as u16, tier as u32, key, (ids >> 16) as u16) {
+        Ok(backend) => backend as u64,
+        Err(Refusal::Full) => FULL,
+        Err(Refusal::Down) => NONE,
+    }
+}
+
+/// [`capacity::admit`].
+#[inline(always)]
+pub fn admit(id: u16, now: u64) -> bool {
+    sipsteer_admit(id as u64, now) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_admit(id: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::admit(&tables, id as u16, now) as u64
+}
+
+/// [`capacity::has_room`].
+#[inline(always)]
+pub fn has_room(id: u16, now: u64) -> bool {
+    sipsteer_has_room(id as u64, now) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_has_room(id: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::has_room(&tables, id as u16, now) as u64
+}
+
+/// [`capacity::utilisation_of`].
+#[inline(always)]
+pub fn utilisation(id: u16, now: u64) -> u32 {
+    sipsteer_utilisation(id as u64, now) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_utilisation(id: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return u32::MAX as u64 };
+    capacity::utilisation_of(&tables, id as u16, now) as u64
+}
+
+/// [`capacity::mean_utilisation`].
+#[inline(always)]
+pub fn mean_utilisation(zone: u16, now: u64) -> u32 {
+    sipsteer_mean_utilisation(zone as u64, now) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_mean_utilisation(zone: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::mean_utilisation(&tables, zone as u16, now) as u64
+}
+
+/// [`capacity::move_channel`].
+#[inline(always)]
+pub fn move_channel(from: u16, to: u16) {
+    sipsteer_move_channel(from as u64, to as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_move_channel(from: u64, to: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::move_channel(&tables, from as u16, to as u16);
+    1
+}
+
+/// [`steer::reopen`].
+#[inline(always)]
+pub fn reopen(key: &DialogKey, from: u16, to: u16, branch: u32) {
+    let backends = from as u64 | (to as u64) << 16;
+    sipsteer_reopen(key.call_key, key.service as u64, backends, branch as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_reopen(call_key: u64, service: u64, backends: u64, branch: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let key = DialogKey::new(call_key, service as u16);
+    steer::reopen(&tables, &key, backends as u16, (backends >> 16) as u16, branch as u32);
+    1
+}
+
+/// [`reply::turned_away`].
+#[inline(always)]
+pub fn turned_away(backend: u16, service: u16) {
+    sipsteer_turned_away(backend as u64, service as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_turned_away(backend: u64, service: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    reply::turned_away(&tables, backend as u16, service as u16);
+    1
+}
+
 /// [`remember::remember`].
 #[inline(always)]
 pub fn remember(opening: &Opening) -> Remembered {
     let ids = opening.service as u64
         | (opening.backend as u64) << 16
         | (opening.phase as u64) << 32
-        | (opening.listener as u64) << 40;
+        | (opening.listener as u64) << 40
+        | (opening.admitted as u64) << 48;
     let hashes = opening.peer as u64 | (opening.evidence as u64) << 32;
     Remembered::from_number(sipsteer_remember(opening.call_key, ids, hashes, opening.now as u64) as u32)
 }
@@ -256,6 +403,7 @@ pub extern "C" fn sipsteer_remember(call_key: u64, ids: u64, hashes: u64, now: u
         backend: (ids >> 16) as u16,
         phase: (ids >> 32) as u8,
         listener: (ids >> 40) as u8,
+        admitted: ids >> 48 & 1 != 0,
         peer: hashes as u32,
         evidence: (hashes >> 32) as u32,
         now: now as u32,

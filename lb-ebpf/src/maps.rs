@@ -1,8 +1,12 @@
 //! One of the two unsafe doors: map memory. What leaves this file is safe to call.
 #![allow(unsafe_code, reason = "map values are shared memory; the rules of each access stand beside it")]
 
+mod capacity;
 mod scratch;
 
+pub use capacity::{
+    LoadPointer, backend_load, count_detour, member, members, policy, tier_zone, zone, zone_load,
+};
 pub use scratch::{Datagram, Inspected, ScratchCell, scratch};
 
 use aya_ebpf::{

@@ -2,6 +2,7 @@
 
 use super::{
     E2BIG, EBUSY, EDQUOT, Tables,
+    capacity::NOBODY,
     table::{self, Inserted, New},
 };
 use crate::map::dialog::{DialogKey, State};
@@ -25,6 +26,8 @@ pub struct Opening {
     pub evidence: u32,
     /// The present tick.
     pub now: u32,
+    /// Its channel was taken by [`super::capacity::admit`] already.
+    pub admitted: bool,
 }
 
 /// What became of the attempt to remember a dialog.
@@ -68,9 +71,20 @@ const NEW: u32 = 1 << 16;
 const NOT: u32 = 2 << 16;
 const FULL: u32 = 3 << 16;
 
-/// Puts a dialog into the table, in place of one whose lifetime is over if need be. Never `Full`.
+/// Puts a dialog into the table, in place of one whose lifetime is over if need be. Never `Full`. The channel of a call that is
+/// not in the table afterwards is given back: nobody would see its end.
 #[inline(always)]
 pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
+    let remembered = attempt(tables, opening);
+    // A copy that was put in and taken out again, because another CPU was faster, has given its channel back by itself.
+    if opening.admitted && matches!(remembered, Remembered::Not) {
+        tables.move_channel(opening.backend, NOBODY);
+    }
+    remembered
+}
+
+#[inline(always)]
+fn attempt<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
     let remembered = tables.remember(opening);
     if !matches!(remembered, Remembered::Full) {
         return remembered;
@@ -89,13 +103,13 @@ pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
 /// Puts a dialog into the table if it may be there and there is room.
 #[inline(always)]
 pub fn remember<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
-    let Opening { call_key, service, backend, phase, listener, peer, evidence, now } = *opening;
+    let Opening { call_key, service, backend, phase, listener, peer, evidence, now, admitted } = *opening;
     let state = State { backend, phase, listener, seen: now as u16, generation: 0 };
     if state.is_unconfirmed() && tables.unconfirmed() >= tables.settings().unconfirmed_limit as u64 {
         tables.count_write_error(EDQUOT);
         return Remembered::Not;
     }
-    let new = New { key: DialogKey::new(call_key, service), state, peer, evidence };
+    let new = New { key: DialogKey::new(call_key, service), state, peer, evidence, admitted };
     match table::insert(tables, &new) {
         Inserted::New => Remembered::New,
         Inserted::Already(backend) => Remembered::Already(backend),

@@ -6,7 +6,9 @@
 //! one that a look-up finds, and as each of them looks after it has published its own, at least one sees both.
 
 use super::{
-    Bucket, Slot, Tables, expiry,
+    Bucket, Slot, Tables,
+    capacity::NOBODY,
+    expiry,
     pin::{Found, LookUp, replace},
 };
 use crate::{
@@ -125,6 +127,8 @@ pub struct New {
     pub peer: u32,
     /// See [`Evidence::hash`].
     pub evidence: u32,
+    /// Its channel is taken already.
+    pub admitted: bool,
 }
 
 /// What became of a dialog that was to be put in.
@@ -140,8 +144,7 @@ pub enum Inserted {
     Contended,
 }
 
-/// Puts a dialog in that a look-up did not find. Its entry counts from here on; the channel of a call does not, see
-/// [`super::remember`].
+/// Puts a dialog in that a look-up did not find, and counts it.
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
     let homes = homes(&new.key, tables.settings().bucket_mask);
@@ -162,6 +165,9 @@ pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
         };
         if write(slot, new) {
             tables.add_to_tally(1, new.state.is_unconfirmed() as i64);
+            if new.state.holds_channel() && !new.admitted {
+                tables.move_channel(NOBODY, new.state.backend);
+            }
             // Another CPU may have put the same dialog in.
             if matches(first, &new.key).count + matches(second, &new.key).count == 1 {
                 return Inserted::New;

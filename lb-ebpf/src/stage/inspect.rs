@@ -51,4 +51,10 @@ impl Inspect for Message {
     fn dialog_headers(&self) -> DialogHeaders {
         apart::dialog_headers(&self.packet, self.payload_at, self.scratch.message().start)
     }
+
+    #[inline(always)]
+    fn ring_key(&self, hash_by: u8) -> Option<u64> {
+        let _ = hash_by;
+        None
+    }
 }
