@@ -21,7 +21,8 @@ pub struct Zone {
     pub will: u8,
     /// Explicit padding.
     pub _pad: [u8; 3],
-    /// Backends that take new calls: enabled, up, limits above 0.
+    /// Backends that take new calls: enabled, up, limits above 0. A zone elsewhere, which only redirects lead to, has no
+    /// members and counts as one with room for any number of calls.
     pub takers: u32,
     /// Sum of their channels; what utilisation 1 means.
     pub capacity_channels: u32,
