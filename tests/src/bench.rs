@@ -14,8 +14,9 @@ use lb_common::{
         counters::Counter,
         dialog::{Bucket, Dialog, DialogKey, Tally, buckets_for},
         expiry::Sweep,
-        listener_index, name, ring_index,
+        listener_index,
         load::Load,
+        name, ring_index,
         service::{Listener, Service, ServiceKey, forwarding},
         settings::{Settings, SlowPath},
         zone::{Members, Policy, Zone, zone_will},
@@ -180,11 +181,7 @@ impl Bench {
             name: padded_name(&format!("zone{zone}")),
             ..Zone::default()
         };
-        Array::<_, Members>::try_from(self.map_mut(name::ZONE_MEMBERS)?)?.set(
-            u32::from(zone),
-            members,
-            0,
-        )?;
+        Array::<_, Members>::try_from(self.map_mut(name::ZONE_MEMBERS)?)?.set(u32::from(zone), members, 0)?;
         Ok(Array::<_, Zone>::try_from(self.map_mut(name::ZONES)?)?.set(u32::from(zone), value, 0)?)
     }
 

@@ -136,7 +136,10 @@ impl Story {
     /// A caller's message arrives.
     pub fn arrives(&self, m: Message) -> Steering {
         let Message { call_key, service, listener, other_side: source, .. } = m;
-        self.tables.steer(&Inbound { service, listener, tiers: 1, sees_answers: self.sees_answers, call_key, source }, &m)
+        self.tables.steer(
+            &Inbound { service, listener, tiers: 1, sees_answers: self.sees_answers, call_key, source },
+            &m,
+        )
     }
 
     /// A message leaves a backend that serves `services`.

@@ -7,10 +7,7 @@ use super::{
 use crate::{
     dataplane::maps::Maps,
     failure::Failure,
-    view::{
-        backends::{BackendView, backends, count_dialogs},
-        facts::Facts,
-    },
+    view::backends::{BackendView, backends, count_dialogs},
 };
 
 /// Look at the SIP servers behind the services.
@@ -41,9 +38,8 @@ pub(super) struct ListArguments {
 
 pub(super) fn list(arguments: &ListArguments, context: &Context) -> Result<Output, Failure> {
     let maps = Maps::open(&context.places.pins)?;
-    let facts = Facts::read(&context.places.facts());
     let names = super::status::interface_names()?;
-    let mut views = backends(&maps, &facts.zones, &names)?;
+    let mut views = backends(&maps, &names)?;
     if let Some(zone) = &arguments.zone {
         views.retain(|v| v.zone.as_ref() == Some(zone));
         if views.is_empty() {

@@ -41,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Fa
     let facts = Facts::read(&context.places.facts());
     let status = match client::call::<Status>(&context.places.socket(), Method::GET, "/v1/status") {
         Ok(status) => status,
-        Err(asked) => without_daemon(context, &facts).map_err(|read| better(asked, read))?,
+        Err(asked) => without_daemon(context).map_err(|read| better(asked, read))?,
     };
     let first = first_line(&status, &facts);
     let text = if arguments.brief { first } else { format!("{first}\n{}", details(&status)) };
@@ -62,10 +62,10 @@ fn better(asked: Failure, read: Failure) -> Failure {
     if asked.kind == Kind::NotRunning { read } else { asked }
 }
 
-fn without_daemon(context: &Context, facts: &Facts) -> Result<Status, Failure> {
+fn without_daemon(context: &Context) -> Result<Status, Failure> {
     let pins = &context.places.pins;
     let maps = Maps::open(pins)?;
-    from_maps(pins, &maps, &links()?, &facts.zones)
+    from_maps(pins, &maps, &links()?)
 }
 
 /// The interfaces of the host.

@@ -121,11 +121,7 @@ impl Daemon {
 
     /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
     pub(super) fn write_facts(&self) {
-        let facts = Facts {
-            node: self.config.node.name.clone(),
-            config: self.options.config.clone(),
-            zones: self.config.zone_names().into_iter().map(str::to_owned).collect(),
-        };
+        let facts = Facts { node: self.config.node.name.clone(), config: self.options.config.clone() };
         if let Err(e) = facts.write(&self.options.places.facts()) {
             tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
         }
@@ -133,9 +129,8 @@ impl Daemon {
 
     /// The state of the balancer.
     pub(super) fn status(&self) -> Result<Status, Failure> {
-        let zones: Vec<String> = self.config.zone_names().into_iter().map(str::to_owned).collect();
         let pins = &self.options.places.pins;
-        let mut status = view::status::from_maps(pins, &self.tables.maps, &self.neighbours.links(), &zones)?;
+        let mut status = view::status::from_maps(pins, &self.tables.maps, &self.neighbours.links())?;
         let unresolved = self.model.backends.keys().filter_map(|id| {
             let reason = self.neighbours.reason(*id)?;
             Some((self.backend_name(*id), reason.to_string()))

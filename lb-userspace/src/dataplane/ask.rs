@@ -152,8 +152,11 @@ impl decide::Tables for View<'_> {
     }
 
     fn backend(&self, id: u16) -> Option<BackendView> {
-        self.or_note(self.tables.maps.backend(id).map(Some))
-            .map(|b| BackendView { will: b.will, health: b.health, zone: b.zone })
+        self.or_note(self.tables.maps.backend(id).map(Some)).map(|b| BackendView {
+            will: b.will,
+            health: b.health,
+            zone: b.zone,
+        })
     }
 
     fn limits(&self, id: u16) -> Option<Limits> {

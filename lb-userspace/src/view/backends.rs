@@ -2,7 +2,10 @@
 
 use super::{health_word, mac, name_or, will_word};
 use crate::{dataplane::maps::Maps, failure::Failure};
-use lb_common::map::{backend::Backend, service::ServiceKey};
+use lb_common::map::{
+    backend::{Backend, name_of},
+    service::ServiceKey,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,7 +16,7 @@ pub struct BackendView {
     pub id: u16,
     /// Name.
     pub name: String,
-    /// Zone; `null` when the configuration is not at hand.
+    /// Zone; `null`: it is not in the maps, which happens for a moment while a configuration is taken.
     pub zone: Option<String>,
     /// Address and port.
     pub address: String,
@@ -55,18 +58,14 @@ pub struct NextHopView {
 /// Names of interfaces by number; a number that is not known stands for itself.
 pub type InterfaceNames = BTreeMap<u32, String>;
 
-/// All backends, by zone and number. `zones` are the names of the zones in the order of the configuration.
+/// All backends, by zone and number.
 ///
 /// # Errors
 /// The kernel's.
-pub fn backends(
-    maps: &Maps,
-    zones: &[String],
-    interfaces: &InterfaceNames,
-) -> Result<Vec<BackendView>, Failure> {
+pub fn backends(maps: &Maps, interfaces: &InterfaceNames) -> Result<Vec<BackendView>, Failure> {
     let mut views = Vec::new();
     for (id, backend) in maps.backends()? {
-        views.push(view(maps, id, &backend, zones, interfaces)?);
+        views.push(view(maps, id, &backend, interfaces)?);
     }
     views.sort_by(|a, b| (&a.zone, a.id).cmp(&(&b.zone, b.id)));
     Ok(views)
@@ -76,7 +75,6 @@ fn view(
     maps: &Maps,
     id: u16,
     backend: &Backend,
-    zones: &[String],
     interfaces: &InterfaceNames,
 ) -> Result<BackendView, Failure> {
     let name = name_or(&backend.name, "backend", id);
@@ -94,7 +92,7 @@ fn view(
     });
     Ok(BackendView {
         id,
-        zone: zones.get(usize::from(backend.zone)).cloned(),
+        zone: Some(name_of(&maps.zone(backend.zone)?.name).to_owned()).filter(|name| !name.is_empty()),
         name,
         address: address.to_string(),
         will: will_word(backend.will).to_owned(),

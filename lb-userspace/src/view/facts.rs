@@ -13,8 +13,6 @@ pub struct Facts {
     pub node: String,
     /// Its configuration file.
     pub config: PathBuf,
-    /// Names of the zones, by the number that backends carry.
-    pub zones: Vec<String>,
 }
 
 impl Facts {
@@ -47,12 +45,11 @@ mod tests {
     fn facts_come_back_and_their_absence_is_no_error() {
         let path = std::env::temp_dir().join(format!("sipsteer-facts-{}.json", std::process::id()));
         assert_eq!(Facts::read(&path), Facts { node: host_name(), ..Facts::default() });
-        let facts =
-            Facts { node: "lb1".to_owned(), config: "/etc/x.toml".into(), zones: vec!["uk".to_owned()] };
+        let facts = Facts { node: "lb1".to_owned(), config: "/etc/x.toml".into() };
         facts.write(&path).unwrap();
         assert_eq!(Facts::read(&path), facts);
         fs::write(&path, "{").unwrap();
-        assert_eq!(Facts::read(&path).zones, Vec::<String>::new());
+        assert_eq!(Facts::read(&path).node, host_name());
         fs::remove_file(&path).unwrap();
     }
 }

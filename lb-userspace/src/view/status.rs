@@ -109,7 +109,7 @@ pub fn interfaces(pins: &PinDir, links: &[Link]) -> Result<Vec<InterfaceView>, F
 ///
 /// # Errors
 /// [`crate::failure::Kind::NotRunning`] when nothing is pinned, or the kernel's.
-pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link], zones: &[String]) -> Result<Status, Failure> {
+pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link]) -> Result<Status, Failure> {
     let names = links.iter().map(|l| (l.ifindex, l.name.clone())).collect();
     let tally = maps.tally()?;
     let mut status = Status {
@@ -118,7 +118,7 @@ pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link], zones: &[String]) -
         daemon: None,
         interfaces: interfaces(pins, links)?,
         services: super::services::services(maps)?,
-        backends: super::backends::backends(maps, zones, &names)?,
+        backends: super::backends::backends(maps, &names)?,
         dialogs: DialogsView {
             entries: tally.entries,
             unconfirmed: tally.unconfirmed,
