@@ -15,10 +15,10 @@ pub const MAX_METHOD: usize = 32;
 /// nothing. So the search goes to the end of every frame without XDP fragments (3,498 bytes) whose lines have 55 bytes on
 /// average, and up to 4,096 bytes far; a message that puts hundreds of tiny lines before its Call-ID has none.
 pub const MAX_SCAN_STEPS: usize = 128;
-/// Steps of the search for To and for Via, priced alike. They are few because their verification adds to that of the search
-/// for the Call-ID; both stand at the top of a message in practice.
+/// Steps of the search for headers behind the Call-ID, priced alike. They are few because their verification adds to that of the
+/// search for the Call-ID, which notes the headers it passes: in practice To and Via stand before it or right behind it.
 pub const MAX_DIALOG_STEPS: usize = 40;
-/// Steps of these searches in the last 31 bytes of a datagram, where a line costs one for each begun 8 bytes.
+/// Steps of this search in the last 31 bytes of a datagram, where a line costs one for each begun 8 bytes.
 pub const MAX_DIALOG_TAIL_STEPS: usize = 8;
 /// Steps of the reading of one To or Via header: one for each begun 8 bytes, for each quote, angle bracket, semicolon, comma,
 /// backslash and line end that has a meaning where it stands, for each parameter's name and for each byte of white space before

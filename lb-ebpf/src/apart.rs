@@ -7,7 +7,6 @@
 )]
 
 use crate::{
-    maps,
     packet::Packet,
     stage::{
         inspect::{self, Message},
@@ -129,19 +128,19 @@ pub extern "C" fn sipsteer_reply(context: *mut xdp_md, payload_at: u64, destinat
         | (leaving.verdict.index() as u64) << 32
 }
 
-/// [`sip::dialog_headers`].
+/// [`sip::dialog_headers`]; where the headers begin stands in SCRATCH.
 #[inline(always)]
-pub fn dialog_headers(packet: &Packet, payload_at: usize, start: usize) -> DialogHeaders {
-    let hashes = sipsteer_dialog_headers(packet.context(), payload_at as u64, start as u64);
+pub fn dialog_headers(packet: &Packet, payload_at: usize) -> DialogHeaders {
+    let hashes = sipsteer_dialog_headers(packet.context(), payload_at as u64);
     DialogHeaders { to_tag: hashes as u32, branch: (hashes >> 32) as u32 }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_dialog_headers(context: *mut xdp_md, payload_at: u64, start: u64) -> u64 {
-    let Some(settings) = maps::settings() else { return 0 };
+pub extern "C" fn sipsteer_dialog_headers(context: *mut xdp_md, payload_at: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
     let window = Packet::new(context).window(payload_at as usize);
-    let headers = sip::dialog_headers(window, start as usize, &settings.hash_key);
+    let headers = sip::dialog_headers(window, tables.scratch, &tables.settings.hash_key);
     headers.to_tag as u64 | (headers.branch as u64) << 32
 }
 

@@ -50,14 +50,42 @@ pub enum CallId<'a> {
 /// Reads a datagram.
 pub fn read(datagram: &[u8]) -> Message<'_> {
     let (kind, from) = start_line(datagram);
+    let (call_id, headers) = headers(datagram, from);
     Message {
         kind,
         from,
-        call_id: call_id(datagram, from),
-        to_tag: parameter(datagram, from, (b"to", b"t"), b"tag", false),
-        branch: parameter(datagram, from, (b"via", b"v"), b"branch", true),
+        call_id,
+        to_tag: headers.to.and_then(|text| parameter(text, b"tag", false)),
+        branch: headers.via.and_then(|text| parameter(text, b"branch", true)),
     }
 }
+
+/// The first header of each kind: what follows its name, to the end of the datagram.
+#[derive(Default)]
+struct Headers<'a> {
+    to: Option<Bytes<'a>>,
+    via: Option<Bytes<'a>>,
+}
+
+impl<'a> Headers<'a> {
+    /// Takes a line for what it is, if no such line came before. In the last 7 bytes there is room for nothing but a name.
+    fn take(&mut self, line: Bytes<'a>) {
+        if line.len() < 8 {
+            return;
+        }
+        for (header, names) in [(&mut self.to, NAMES_OF_TO), (&mut self.via, NAMES_OF_VIA)] {
+            if let (None, Ok((text, _))) = (&header, header_name(line, names)) {
+                *header = Some(text);
+            }
+        }
+    }
+}
+
+/// A header's long and short name.
+type Names = (&'static [u8], &'static [u8]);
+const NAMES_OF_CALL_ID: Names = (b"call-id", b"i");
+const NAMES_OF_TO: Names = (b"to", b"t");
+const NAMES_OF_VIA: Names = (b"via", b"v");
 
 type Bytes<'a> = &'a [u8];
 
@@ -121,12 +149,19 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
 }
 
-fn call_id(datagram: Bytes<'_>, from: usize) -> CallId<'_> {
+/// The Call-ID, and the headers before it or not too far behind it.
+fn headers(datagram: Bytes<'_>, from: usize) -> (CallId<'_>, Headers<'_>) {
+    let mut headers = Headers::default();
     let mut reader = Reader::new(datagram, from, MAX_SCAN_STEPS, SCAN_BLOCK, true);
     while let Some(line) = reader.next_line() {
-        let Ok((_, name)) = header_name(&datagram[line..], (b"call-id", b"i")) else { continue };
+        headers.take(&datagram[line..]);
+        let Ok((_, name)) = header_name(&datagram[line..], NAMES_OF_CALL_ID) else { continue };
         let Some(colon) = reader.colon(line + name.len()) else { continue };
-        return match lws(&datagram[colon..], MAX_LWS) {
+        let mut onward = Reader::new(datagram, colon, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, false);
+        while let Some(line) = onward.next_line() {
+            headers.take(&datagram[line..]);
+        }
+        let call_id = match lws(&datagram[colon..], MAX_LWS) {
             Some(skipped) => {
                 let at = colon + skipped;
                 let text = until(&datagram[at..], b" \t\r\n");
@@ -134,8 +169,9 @@ fn call_id(datagram: Bytes<'_>, from: usize) -> CallId<'_> {
             }
             None => CallId::Empty,
         };
+        return (call_id, headers);
     }
-    CallId::Absent
+    (CallId::Absent, headers)
 }
 
 /// One of a header's two names at the start of a line, followed by white space or the colon.
@@ -169,21 +205,8 @@ where
     parser.parse(text).ok()
 }
 
-/// Value of a parameter of the first header of those names, see RFC 3261 section 7.3.1.
-fn parameter<'a>(
-    datagram: Bytes<'a>,
-    from: usize,
-    header: (&[u8], &[u8]),
-    name: &[u8],
-    list: bool,
-) -> Option<Bytes<'a>> {
-    let mut reader = Reader::new(datagram, from, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, false);
-    let text = loop {
-        let line = reader.next_line()?;
-        if let Ok((text, _)) = header_name(&datagram[line..], header) {
-            break text;
-        }
-    };
+/// Value of a parameter of the header with this text, see RFC 3261 section 7.3.1.
+fn parameter<'a>(text: Bytes<'a>, name: &[u8], list: bool) -> Option<Bytes<'a>> {
     let text = behind(text, ':')?;
     let behind_name = find_name(text, name, list)?;
     let assigned = behind(behind_name, '=')?;

@@ -6,7 +6,7 @@ use crate::reference::{self, Message};
 use lb_common::{
     hash::{HashKey, SipHash13, fold},
     limits::MAX_SCAN,
-    sip::{self, Bytes, CallId, Kind, Window},
+    sip::{self, Bytes, CallId, Kind, Noted, Window},
 };
 
 /// What a scan found, natively, in the kernel or by the reference parser.
@@ -42,9 +42,9 @@ pub enum Found {
 
 /// What the scanner finds.
 pub fn scan(datagram: &[u8], key: &HashKey) -> Scan {
-    let window = Guarded(Bytes(datagram));
+    let (window, notes) = (Guarded(Bytes(datagram)), &Noted::default());
     let (kind, from) = sip::start_line(window, 0);
-    let call_id = match sip::call_id(window, from) {
+    let call_id = match sip::call_id(window, from, notes) {
         CallId::Found { at } => {
             let found = sip::call_key(window, at, key);
             Found::Value { at, len: found.len, hash: found.hash }
@@ -52,7 +52,7 @@ pub fn scan(datagram: &[u8], key: &HashKey) -> Scan {
         CallId::Empty => Found::Empty,
         CallId::Absent => Found::Absent,
     };
-    let headers = sip::dialog_headers(window, from, key);
+    let headers = sip::dialog_headers(window, notes, key);
     Scan { kind, call_id, to_tag: headers.to_tag, branch: headers.branch }
 }
 

@@ -3,6 +3,7 @@
 mod call_id;
 mod dialog;
 mod lines;
+mod notes;
 mod parameter;
 mod start_line;
 mod swar;
@@ -11,6 +12,7 @@ mod window;
 
 pub use call_id::{CallId, CallKey, call_id, call_key};
 pub use dialog::{DialogHeaders, dialog_headers};
+pub use notes::{Noted, Notes, PLACES, Place};
 pub use start_line::start_line;
 pub use window::Bytes;
 

@@ -2,10 +2,9 @@
 
 use super::{
     Window,
-    lines::{Wanted, search},
     swar::{self, Pattern},
     token::{Delimiters, hash_token, is_token},
-    window::{advance, skip_lws},
+    window::{advance, behind, is_space, skip_lws},
 };
 use crate::{
     hash::{self, HashKey},
@@ -13,7 +12,7 @@ use crate::{
 };
 
 /// A parameter of a header.
-pub(super) trait Parameter: Wanted {
+pub(super) trait Parameter {
     /// The parameter's name.
     const NAME: Pattern;
     /// Whether the header is a list, of which only the part before the first comma matters.
@@ -63,32 +62,28 @@ mod state {
     }
 }
 
-/// Hash of the value of the header's parameter, 0 if there is none. `from` is the offset of the start line.
+/// Hash of the value of the header's parameter, 0 if there is none. `header` is the offset behind the header's name, 0 if there
+/// is no header.
 #[inline(always)]
-pub(super) fn parameter<W: Window, P: Parameter>(w: W, from: u32, key: &HashKey) -> u32 {
-    let Some(value) = value::<W, P>(w, from) else { return 0 };
+pub(super) fn parameter<W: Window, P: Parameter>(w: W, header: u32, key: &HashKey) -> u32 {
+    if header == 0 {
+        return 0;
+    }
+    let Some(value) = value::<W, P>(w, header) else { return 0 };
     // Not by the length of the value: the verifier would follow every length on its own from there on.
     if w.byte(value as usize).is_none_or(Separator::delimits) {
         return 0;
     }
-    hash::fold(hash_token::<W, Separator, { MAX_PARAMETER / 8 }>(w, value as usize, key).0)
+    hash::fold(hash_token::<W, Separator, { MAX_PARAMETER / 8 }>(w, value, key).0)
 }
 
 /// Offset of the parameter's value.
 #[inline(always)]
-fn value<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
-    let behind_header_name = search::<W, P>(w, from)?;
-    let text = behind::<W, b':'>(w, behind_header_name)?;
+fn value<W: Window, P: Parameter>(w: W, header: u32) -> Option<u32> {
+    let text = behind::<W, b':'>(w, header)?;
     let behind_name = find_name::<W, P>(w, text)?;
     let value = behind::<W, b'='>(w, behind_name)?;
     skip_lws::<W, MAX_PARAMETER_LWS>(w, value)
-}
-
-/// Offset behind the `BYTE` that is next, white space aside.
-#[inline(always)]
-fn behind<W: Window, const BYTE: u8>(w: W, from: u32) -> Option<u32> {
-    let at = skip_lws::<W, MAX_PARAMETER_LWS>(w, from)?;
-    if w.byte(at as usize)? == BYTE { Some(at + 1) } else { None }
 }
 
 /// Offset behind the parameter's name. The header's text begins at `from`.
@@ -127,6 +122,7 @@ fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
         offset += skipped + 1;
         match swar::byte_of(word, skipped) {
             b'\n' => {
+                // No fold: the header ends.
                 if !is_space(w, offset) {
                     return None;
                 }
@@ -162,12 +158,6 @@ fn is_name<W: Window, P: Parameter>(w: W, offset: u32, word: u64, len: u32) -> b
         i += 1;
     }
     P::NAME.matches(name) && !w.byte((offset + i) as usize).is_some_and(is_token)
-}
-
-/// Whether the line that starts at `offset` continues the one before.
-#[inline(always)]
-fn is_space<W: Window>(w: W, offset: u32) -> bool {
-    matches!(w.byte(offset as usize), Some(b' ' | b'\t'))
 }
 
 /// What ends a parameter's value.

@@ -1,7 +1,7 @@
 //! The window that everything but the kernel uses, and reading near the end of any.
 
 use super::{Window, swar};
-use crate::limits::SCAN_BLOCK;
+use crate::limits::{MAX_PARAMETER_LWS, SCAN_BLOCK};
 
 /// A datagram in a slice.
 #[derive(Clone, Copy, Debug)]
@@ -58,21 +58,32 @@ pub(super) fn padded_word_at<W: Window>(w: W, at: u32) -> u64 {
 #[inline(always)]
 pub(super) fn skip_lws<W: Window, const MOST: usize>(w: W, from: u32) -> Option<u32> {
     let mut at = from;
-    let mut before = b' ';
-    let mut skipped = 0;
-    while skipped <= MOST {
-        skipped += 1;
-        let byte = w.byte(at as usize)?;
-        before = match (before, byte) {
-            (b' ' | b'\n', b' ' | b'\t') => b' ',
-            (b' ', b'\r') => b'\r',
-            (b' ' | b'\r', b'\n') => b'\n',
-            (_, b'\r' | b'\n') | (b'\r' | b'\n', _) => return None,
-            _ => return Some(at),
+    let mut step = 0;
+    while step <= MOST {
+        step += 1;
+        let white = match w.byte(at as usize)? {
+            b' ' | b'\t' => 1,
+            b'\n' if is_space(w, at + 1) => 2,
+            b'\r' if w.byte((at + 1) as usize)? == b'\n' && is_space(w, at + 2) => 3,
+            b'\r' | b'\n' => return None,
+            _ => return if at.wrapping_sub(from) <= MOST as u32 { Some(at) } else { None },
         };
-        at = advance(at, 1);
+        at = advance(at, white);
     }
     None
+}
+
+/// Whether SP or HT stands at `at`.
+#[inline(always)]
+pub(super) fn is_space<W: Window>(w: W, at: u32) -> bool {
+    matches!(w.byte(at as usize), Some(b' ' | b'\t'))
+}
+
+/// Offset behind the `BYTE` that is next, white space and folds of at most [`MAX_PARAMETER_LWS`] bytes aside.
+#[inline(always)]
+pub(super) fn behind<W: Window, const BYTE: u8>(w: W, from: u32) -> Option<u32> {
+    let at = skip_lws::<W, MAX_PARAMETER_LWS>(w, from)?;
+    if w.byte(at as usize)? == BYTE { Some(at + 1) } else { None }
 }
 
 #[cfg(test)]

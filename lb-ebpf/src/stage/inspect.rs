@@ -33,7 +33,7 @@ pub fn inspect(packet: &Packet, payload_at: usize, settings: &Settings, scratch:
     let Inspected { kind, start, .. } = scratch.message();
     let call_key = match kind {
         Kind::KeepAlive | Kind::Stun => None,
-        _ => match sip::call_id(window, start) {
+        _ => match sip::call_id(window, start, scratch) {
             CallId::Found { at } => Some(sip::call_key(window, at, &settings.hash_key).hash),
             CallId::Empty | CallId::Absent => None,
         },
@@ -49,6 +49,6 @@ impl Inspect for Message {
 
     #[inline(always)]
     fn dialog_headers(&self) -> DialogHeaders {
-        apart::dialog_headers(&self.packet, self.payload_at, self.scratch.message().start)
+        apart::dialog_headers(&self.packet, self.payload_at)
     }
 }
