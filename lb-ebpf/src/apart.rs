@@ -7,6 +7,7 @@
 )]
 
 use crate::{
+    maps::{self, ScratchCell},
     packet::Packet,
     stage::{
         inspect::{self, Message},
@@ -24,7 +25,7 @@ use lb_common::{
         steer::{self, Steering},
     },
     map::dialog::DialogKey,
-    sip::{self, DialogHeaders},
+    sip::{self, DialogHeaders, Place},
     verdict::Verdict,
 };
 
@@ -128,20 +129,35 @@ pub extern "C" fn sipsteer_reply(context: *mut xdp_md, payload_at: u64, destinat
         | (leaving.verdict.index() as u64) << 32
 }
 
-/// [`sip::dialog_headers`]; where the headers begin stands in SCRATCH.
+/// [`sip::dialog_headers`] of the message whose headers SCRATCH tells of. In pieces, so that the verifier walks through the
+/// reading of a parameter once for both headers.
 #[inline(always)]
-pub fn dialog_headers(packet: &Packet, payload_at: usize) -> DialogHeaders {
-    let hashes = sipsteer_dialog_headers(packet.context(), payload_at as u64);
-    DialogHeaders { to_tag: hashes as u32, branch: (hashes >> 32) as u32 }
+pub fn dialog_headers(packet: &Packet, payload_at: usize, scratch: ScratchCell) -> DialogHeaders {
+    if sip::are_behind_call_id(scratch) {
+        sipsteer_onward(packet.context(), payload_at as u64);
+    }
+    let parameter = |place: Place| {
+        sipsteer_parameter(packet.context(), payload_at as u64, place.index() as u64) as u32
+    };
+    DialogHeaders { to_tag: parameter(Place::TO), branch: parameter(Place::VIA) }
 }
 
+/// [`sip::onward`]; what it notes stands in SCRATCH.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_dialog_headers(context: *mut xdp_md, payload_at: u64) -> u64 {
+pub extern "C" fn sipsteer_onward(context: *mut xdp_md, payload_at: u64) -> u64 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    sip::onward(Packet::new(context).window(payload_at as usize), scratch);
+    1
+}
+
+/// [`sip::parameter`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, place: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     let window = Packet::new(context).window(payload_at as usize);
-    let headers = sip::dialog_headers(window, tables.scratch, &tables.settings.hash_key);
-    headers.to_tag as u64 | (headers.branch as u64) << 32
+    sip::parameter(window, tables.scratch, Place::from_index(place), &tables.settings.hash_key) as u64
 }
 
 /// No backend, as the result of [`ring_choice`].

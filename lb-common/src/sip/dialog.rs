@@ -1,10 +1,10 @@
 //! What tells the requests of a dialog apart: the To tag and the topmost Via's branch.
 
 use super::{
-    Window, lines,
+    Window,
+    lines::onward,
     notes::{Notes, Place},
-    parameter::{Parameter, parameter},
-    swar::Pattern,
+    parameter::parameter,
 };
 use crate::hash::HashKey;
 
@@ -26,27 +26,17 @@ pub struct DialogHeaders {
 /// header gives up after [`MAX_PARAMETER_STEPS`](crate::limits::MAX_PARAMETER_STEPS).
 #[inline(always)]
 pub fn dialog_headers<W: Window, N: Notes>(w: W, notes: N, key: &HashKey) -> DialogHeaders {
-    if notes.noted(Place::TO) == 0 || notes.noted(Place::VIA) == 0 {
-        lines::onward(w, notes);
+    if are_behind_call_id(notes) {
+        onward(w, notes);
     }
     DialogHeaders {
-        to_tag: parameter::<W, To>(w, notes.noted(Place::TO), key),
-        branch: parameter::<W, Via>(w, notes.noted(Place::VIA), key),
+        to_tag: parameter(w, notes, Place::TO, key),
+        branch: parameter(w, notes, Place::VIA, key),
     }
 }
 
-/// The To header's tag.
-struct To;
-
-impl Parameter for To {
-    const NAME: Pattern = Pattern::start(b"tag");
-    const LIST: bool = false;
-}
-
-/// The Via header's branch.
-struct Via;
-
-impl Parameter for Via {
-    const NAME: Pattern = Pattern::start(b"branch");
-    const LIST: bool = true;
+/// Whether To or Via was not passed on the way to the Call-ID, and [`onward`] is due.
+#[inline(always)]
+pub fn are_behind_call_id<N: Notes>(notes: N) -> bool {
+    notes.noted(Place::TO) == 0 || notes.noted(Place::VIA) == 0
 }

@@ -104,21 +104,9 @@ pub(super) fn to_call_id<W: Window, N: Notes>(w: W, notes: N, from: u32) -> Opti
     walk_bytes(w, state, offset)
 }
 
-/// Where a header begins, behind its name; 0 if it was not found. If it was not passed on the way to the Call-ID, it is
-/// searched for from there on, with all others that were not; once for a message.
+/// Notes the headers behind the Call-ID that were not passed on the way to it; once for a message.
 #[inline(always)]
-pub(super) fn place<W: Window, N: Notes>(w: W, notes: N, place: Place) -> u32 {
-    let noted = notes.noted(place);
-    if noted != 0 {
-        return noted;
-    }
-    onward(w, notes);
-    notes.noted(place)
-}
-
-/// Notes what stands behind the Call-ID.
-#[inline(always)]
-pub(super) fn onward<W: Window, N: Notes>(w: W, notes: N) {
+pub fn onward<W: Window, N: Notes>(w: W, notes: N) {
     let from = notes.noted(Place::REST);
     if from == 0 {
         return;

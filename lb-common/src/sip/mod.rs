@@ -11,8 +11,10 @@ mod token;
 mod window;
 
 pub use call_id::{CallId, CallKey, call_id, call_key};
-pub use dialog::{DialogHeaders, dialog_headers};
+pub use dialog::{DialogHeaders, are_behind_call_id, dialog_headers};
+pub use lines::onward;
 pub use notes::{Noted, Notes, PLACES, Place};
+pub use parameter::parameter;
 pub use start_line::start_line;
 pub use window::Bytes;
 

@@ -20,6 +20,12 @@ impl Place {
     /// All of them.
     pub const ALL: [Place; PLACES] = [Place::FROM, Place::TO, Place::VIA, Place::REST];
 
+    /// The place of an index; of a greater number that of its remainder.
+    #[inline(always)]
+    pub const fn from_index(index: u64) -> Place {
+        Place(index as u32)
+    }
+
     /// The place as an index.
     #[inline(always)]
     pub const fn index(self) -> usize {

@@ -2,9 +2,10 @@
 
 use super::{
     Window,
+    notes::{Notes, PLACES, Place},
     swar::{self, Pattern},
     token::{Delimiters, hash_token, is_token},
-    window::{advance, behind, is_space, skip_lws},
+    window::{advance, behind, is_space, padded_word_at, skip_lws},
 };
 use crate::{
     hash::{self, HashKey},
@@ -12,11 +13,22 @@ use crate::{
 };
 
 /// A parameter of a header.
-pub(super) trait Parameter {
-    /// The parameter's name.
-    const NAME: Pattern;
+#[derive(Clone, Copy)]
+struct Parameter {
+    /// Its name.
+    name: Pattern,
     /// Whether the header is a list, of which only the part before the first comma matters.
-    const LIST: bool;
+    list: bool,
+}
+
+impl Parameter {
+    /// By the header's place. The verifier does not know what it reads from a table at an unknown index: where it does not know
+    /// the place, it walks through what follows once for all of them.
+    const TABLE: [Parameter; PLACES] = {
+        let mut table = [Parameter { name: Pattern::start(b"tag"), list: false }; PLACES];
+        table[Place::VIA.index()] = Parameter { name: Pattern::start(b"branch"), list: true };
+        table
+    };
 }
 
 /// Where the reading of a header stands. Numbers, looked up in tables, not an enum: a state that the verifier
@@ -62,14 +74,15 @@ mod state {
     }
 }
 
-/// Hash of the value of the header's parameter, 0 if there is none. `header` is the offset behind the header's name, 0 if there
-/// is no header.
+/// Hash of the value of a noted header's parameter, 0 if there is none: of the To header's tag (and of the From header's), of the
+/// Via header's branch.
 #[inline(always)]
-pub(super) fn parameter<W: Window, P: Parameter>(w: W, header: u32, key: &HashKey) -> u32 {
+pub fn parameter<W: Window, N: Notes>(w: W, notes: N, place: Place, key: &HashKey) -> u32 {
+    let header = notes.noted(place);
     if header == 0 {
         return 0;
     }
-    let Some(value) = value::<W, P>(w, header) else { return 0 };
+    let Some(value) = value(w, header, &Parameter::TABLE[place.index()]) else { return 0 };
     // Not by the length of the value: the verifier would follow every length on its own from there on.
     if w.byte(value as usize).is_none_or(Separator::delimits) {
         return 0;
@@ -79,16 +92,16 @@ pub(super) fn parameter<W: Window, P: Parameter>(w: W, header: u32, key: &HashKe
 
 /// Offset of the parameter's value.
 #[inline(always)]
-fn value<W: Window, P: Parameter>(w: W, header: u32) -> Option<u32> {
+fn value<W: Window>(w: W, header: u32, parameter: &Parameter) -> Option<u32> {
     let text = behind::<W, b':'>(w, header)?;
-    let behind_name = find_name::<W, P>(w, text)?;
+    let behind_name = find_name(w, text, parameter)?;
     let value = behind::<W, b'='>(w, behind_name)?;
     skip_lws::<W, MAX_PARAMETER_LWS>(w, value)
 }
 
 /// Offset behind the parameter's name. The header's text begins at `from`.
 #[inline(always)]
-fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
+fn find_name<W: Window>(w: W, from: u32, parameter: &Parameter) -> Option<u32> {
     let mut state = state::TEXT;
     let mut offset = from;
     let mut step = 0;
@@ -104,7 +117,7 @@ fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
             match word as u8 {
                 b'\n' if !is_space(w, offset + 1) => return None,
                 b' ' | b'\t' | b'\r' | b'\n' => offset += 1,
-                _ if is_name::<W, P>(w, offset, word, len) => return Some(offset + P::NAME.len),
+                _ if is_name(w, offset, word, len, parameter.name) => return Some(offset + parameter.name.len),
                 _ => state = state::TEXT,
             }
             continue;
@@ -128,7 +141,7 @@ fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
                 }
             }
             b',' => {
-                if P::LIST {
+                if parameter.list {
                     return None;
                 }
             }
@@ -144,20 +157,11 @@ fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
     None
 }
 
-/// Whether the parameter's name and no longer one stands at `offset`, where `len` bytes of `word` do.
+/// Whether this name and no longer one stands at `offset`, where `len` bytes of `word` do.
 #[inline(always)]
-fn is_name<W: Window, P: Parameter>(w: W, offset: u32, word: u64, len: u32) -> bool {
-    if len == 8 {
-        return P::NAME.matches(word) && !is_token(swar::byte_of(word, P::NAME.len));
-    }
-    let mut name = 0;
-    let mut i = 0;
-    while i < P::NAME.len {
-        let Some(byte) = w.byte((offset + i) as usize) else { return false };
-        name |= (byte as u64) << (8 * i);
-        i += 1;
-    }
-    P::NAME.matches(name) && !w.byte((offset + i) as usize).is_some_and(is_token)
+fn is_name<W: Window>(w: W, offset: u32, word: u64, len: u32, name: Pattern) -> bool {
+    let word = if len == 8 { word } else { padded_word_at(w, offset) };
+    name.matches(word) && !is_token(swar::byte_of(word, name.len))
 }
 
 /// What ends a parameter's value.

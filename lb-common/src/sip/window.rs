@@ -61,14 +61,19 @@ pub(super) fn skip_lws<W: Window, const MOST: usize>(w: W, from: u32) -> Option<
     let mut step = 0;
     while step <= MOST {
         step += 1;
-        let white = match w.byte(at as usize)? {
-            b' ' | b'\t' => 1,
-            b'\n' if is_space(w, at + 1) => 2,
-            b'\r' if w.byte((at + 1) as usize)? == b'\n' && is_space(w, at + 2) => 3,
-            b'\r' | b'\n' => return None,
+        let byte = w.byte(at as usize)?;
+        at = match byte {
+            b' ' | b'\t' => advance(at, 1),
+            b'\r' | b'\n' => {
+                // CR LF or LF alone; bit 2 is what tells the two bytes apart.
+                let line_feed = at + (byte >> 2 & 1) as u32;
+                if w.byte(line_feed as usize)? != b'\n' || !is_space(w, line_feed + 1) {
+                    return None;
+                }
+                advance(line_feed, 2)
+            }
             _ => return if at.wrapping_sub(from) <= MOST as u32 { Some(at) } else { None },
         };
-        at = advance(at, white);
     }
     None
 }

@@ -49,6 +49,6 @@ impl Inspect for Message {
 
     #[inline(always)]
     fn dialog_headers(&self) -> DialogHeaders {
-        apart::dialog_headers(&self.packet, self.payload_at)
+        apart::dialog_headers(&self.packet, self.payload_at, self.scratch)
     }
 }
