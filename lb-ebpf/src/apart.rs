@@ -160,6 +160,24 @@ pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, plac
     sip::parameter(window, tables.scratch, Place::from_index(place), &tables.settings.hash_key) as u64
 }
 
+/// [`sip::user_key`] of the message whose headers SCRATCH tells of.
+#[inline(always)]
+pub fn user_key(packet: &Packet, payload_at: usize, start: usize, which: u8) -> Option<u64> {
+    match sipsteer_user_key(packet.context(), payload_at as u64, start as u64, which as u64) {
+        0 => None,
+        key => Some(key),
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_user_key(context: *mut xdp_md, payload_at: u64, start: u64, which: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let window = Packet::new(context).window(payload_at as usize);
+    let key = &tables.settings.hash_key;
+    sip::user_key(window, tables.scratch, start as usize, which as u8, key).unwrap_or(0)
+}
+
 /// No backend, as the result of [`ring_choice`].
 const NONE: u64 = u64::MAX;
 

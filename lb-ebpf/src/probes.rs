@@ -20,7 +20,7 @@ use aya_ebpf::{
 };
 use lb_common::{
     hash::HashKey,
-    map::settings::Scratch,
+    map::{settings::Scratch, zone::hash_by},
     sip::{self, CallId, Kind, Notes, Place},
 };
 use packet::{Packet, PacketWindow};
@@ -34,9 +34,10 @@ const HEAD: usize = 42;
 static INPUT: Array<[u64; 3], 1> = Array::new();
 
 /// Number of the kind, and above it the hash of the To tag; hash of the branch; offset of the Call-ID in the low half and its
-/// length in the high half, all ones without one, one less for an empty one; call key.
+/// length in the high half, all ones without one, one less for an empty one; call key; keys of the users in From, To and the
+/// request line, 0 for none.
 #[btf_map]
-static REPORT: Array<[u64; 4], 1> = Array::new();
+static REPORT: Array<[u64; 7], 1> = Array::new();
 
 /// As the product's program has it: what the search for the Call-ID passes is noted here.
 #[btf_map]
@@ -59,10 +60,10 @@ pub fn empty_tx(_context: XdpContext) -> u32 {
 pub fn whole(context: XdpContext) -> u32 {
     let Some((window, notes, key, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
     let (kind, from) = sip::start_line(window, zero);
-    if REPORT.set(0, [kind.to_number() as u64, from as u64, 0, 0], 0).is_err() {
+    if REPORT.set(0, [kind.to_number() as u64, from as u64, 0, 0, 0, 0, 0], 0).is_err() {
         return xdp_action::XDP_ABORTED;
     }
-    let Some([kind, from, _, _]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
+    let Some([kind, from, ..]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
     let (place, hash) = match sip::call_id(window, from as usize, notes) {
         CallId::Found { at } => {
             let found = sip::call_key(window, at, &key);
@@ -71,12 +72,21 @@ pub fn whole(context: XdpContext) -> u32 {
         CallId::Empty => (u64::MAX - 1, 0),
         CallId::Absent => (u64::MAX, 0),
     };
-    if REPORT.set(0, [kind, from, place, hash], 0).is_err() {
+    if REPORT.set(0, [kind, from, place, hash, 0, 0, 0], 0).is_err() {
         return xdp_action::XDP_ABORTED;
     }
-    let Some([kind, _, place, hash]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
+    let Some([kind, from, place, hash, ..]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
     let headers = sip::dialog_headers(window, notes, &key);
-    let words = [kind | (headers.to_tag as u64) << 32, headers.branch as u64, place, hash];
+    let user = |which: u8| sip::user_key(window, notes, from as usize, which, &key).unwrap_or(0);
+    let words = [
+        kind | (headers.to_tag as u64) << 32,
+        headers.branch as u64,
+        place,
+        hash,
+        user(hash_by::FROM_USER),
+        user(hash_by::TO_USER),
+        user(hash_by::REQUEST_USER),
+    ];
     match REPORT.set(0, words, 0) {
         Ok(()) => xdp_action::XDP_PASS,
         Err(_) => xdp_action::XDP_ABORTED,
@@ -109,6 +119,14 @@ pub fn dialog_headers(context: XdpContext) -> u32 {
     notes.note(Place::REST, zero as u32 + 1);
     let headers = sip::dialog_headers(window, notes, &key);
     headers.to_tag ^ headers.branch
+}
+
+/// The From user's key, whose header stands behind the place where the search begins.
+#[xdp]
+pub fn user_key(context: XdpContext) -> u32 {
+    let Some((window, notes, key, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
+    notes.note(Place::REST, zero as u32 + 1);
+    sip::user_key(window, notes, zero, hash_by::FROM_USER, &key).unwrap_or(0) as u32
 }
 
 /// The Call-ID and its key.

@@ -6,6 +6,7 @@ use crate::reference::{self, Message};
 use lb_common::{
     hash::{HashKey, SipHash13, fold},
     limits::MAX_SCAN,
+    map::zone::hash_by,
     sip::{self, Bytes, CallId, Kind, Noted, Window},
 };
 
@@ -20,6 +21,8 @@ pub struct Scan {
     pub to_tag: u32,
     /// Hash of the topmost Via's branch, 0 if absent.
     pub branch: u32,
+    /// Keys of the users in From, To and the request line.
+    pub users: [Option<u64>; 3],
 }
 
 /// A Call-ID as a scan reports it.
@@ -53,7 +56,9 @@ pub fn scan(datagram: &[u8], key: &HashKey) -> Scan {
         CallId::Absent => Found::Absent,
     };
     let headers = sip::dialog_headers(window, notes, key);
-    Scan { kind, call_id, to_tag: headers.to_tag, branch: headers.branch }
+    let users = [hash_by::FROM_USER, hash_by::TO_USER, hash_by::REQUEST_USER]
+        .map(|which| sip::user_key(window, notes, from, which, key));
+    Scan { kind, call_id, to_tag: headers.to_tag, branch: headers.branch, users }
 }
 
 /// What the scanner should find: the reference parser's answer, hashed.
@@ -70,6 +75,7 @@ pub fn expect(message: &Message<'_>, key: &HashKey) -> Scan {
         },
         to_tag: parameter(message.to_tag),
         branch: parameter(message.branch),
+        users: message.users.map(|user| user.map(|user| SipHash13::of(key, user))),
     }
 }
 

@@ -8,6 +8,7 @@ mod parameter;
 mod start_line;
 mod swar;
 mod token;
+mod user;
 mod window;
 
 pub use call_id::{CallId, CallKey, call_id, call_key};
@@ -16,6 +17,7 @@ pub use lines::onward;
 pub use notes::{Noted, Notes, PLACES, Place};
 pub use parameter::parameter;
 pub use start_line::start_line;
+pub use user::user_key;
 pub use window::Bytes;
 
 /// A bounded read-only view of a datagram. The kernel implements it on packet pointers, everything else on slices.

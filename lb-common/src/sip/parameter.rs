@@ -5,7 +5,7 @@ use super::{
     notes::{Notes, PLACES, Place},
     swar::{self, Pattern},
     token::{Delimiters, hash_token, is_token},
-    window::{advance, behind, is_space, padded_word_at, skip_lws},
+    window::{advance, behind, is_space, padded_word_at, skip_lws, some_bytes},
 };
 use crate::{
     hash::{self, HashKey},
@@ -33,15 +33,17 @@ impl Parameter {
 
 /// Where the reading of a header stands. Numbers, looked up in tables, not an enum: a state that the verifier
 /// knows makes it verify each step once for each state.
-mod state {
+pub(super) mod state {
+    use crate::sip::swar;
+
     /// Outside quotes and angle brackets.
-    pub(super) const TEXT: u32 = 0;
+    pub(in crate::sip) const TEXT: u32 = 0;
     /// In a quoted string.
-    pub(super) const QUOTED: u32 = 1;
+    const QUOTED: u32 = 1;
     /// In angle brackets.
-    pub(super) const ANGLE: u32 = 2;
+    const ANGLE: u32 = 2;
     /// Behind a semicolon and maybe white space.
-    pub(super) const NAME: u32 = 3;
+    pub(in crate::sip) const NAME: u32 = 3;
 
     /// The bytes that matter in each state but `NAME`, besides LF.
     const MARKS: [[u8; 4]; 4] = [*b"\"<;,", *b"\"\\\"\"", *b">>>>", *b">>>>"];
@@ -51,15 +53,25 @@ mod state {
 
     /// The mark of that number in a state.
     #[inline(always)]
-    pub(super) const fn mark(state: u32, number: usize) -> u8 {
+    const fn mark(state: u32, number: usize) -> u8 {
         let table =
             u32::from_le_bytes([MARKS[0][number], MARKS[1][number], MARKS[2][number], MARKS[3][number]]);
         (table >> (8 * (state & 3))) as u8
     }
 
+    /// Marks LF and the bytes that matter in a state but `NAME`; exact for the first.
+    #[inline(always)]
+    pub(in crate::sip) const fn marks(word: u64, state: u32) -> u64 {
+        swar::equal(word, b'\n')
+            | swar::equal(word, mark(state, 0))
+            | swar::equal(word, mark(state, 1))
+            | swar::equal(word, mark(state, 2))
+            | swar::equal(word, mark(state, 3))
+    }
+
     /// The state that a mark leads to: 2 bits for each state and the mark's low 3 bits, which tell a state's marks apart.
     #[inline(always)]
-    pub(super) const fn next(state: u32, mark: u8) -> u32 {
+    pub(in crate::sip) const fn next(state: u32, mark: u8) -> u32 {
         const TABLE: u64 = {
             let mut table = 0;
             let mut i = 0;
@@ -108,25 +120,19 @@ fn find_name<W: Window>(w: W, from: u32, parameter: &Parameter) -> Option<u32> {
     while step < MAX_PARAMETER_STEPS {
         step += 1;
         offset = advance(offset, 0);
-        // Where 8 bytes are not left, one is taken, with bytes behind it that nobody looks for.
-        let (word, len) = match w.word(offset as usize) {
-            Some(word) => (word, 8),
-            None => (w.byte(offset as usize)? as u64 | !0xff, 1),
-        };
+        let (word, len) = some_bytes(w, offset)?;
         if state == state::NAME {
             match word as u8 {
                 b'\n' if !is_space(w, offset + 1) => return None,
                 b' ' | b'\t' | b'\r' | b'\n' => offset += 1,
-                _ if is_name(w, offset, word, len, parameter.name) => return Some(offset + parameter.name.len),
+                _ if is_name(w, offset, word, len, parameter.name) => {
+                    return Some(offset + parameter.name.len);
+                }
                 _ => state = state::TEXT,
             }
             continue;
         }
-        let marks = swar::equal(word, b'\n')
-            | swar::equal(word, state::mark(state, 0))
-            | swar::equal(word, state::mark(state, 1))
-            | swar::equal(word, state::mark(state, 2))
-            | swar::equal(word, state::mark(state, 3));
+        let marks = state::marks(word, state);
         if marks == 0 {
             offset += len;
             continue;

@@ -53,6 +53,15 @@ pub(super) fn padded_word_at<W: Window>(w: W, at: u32) -> u64 {
     word
 }
 
+/// 8 bytes, or where they are not left one with bytes behind it that nobody looks for; and how many.
+#[inline(always)]
+pub(super) fn some_bytes<W: Window>(w: W, at: u32) -> Option<(u64, u32)> {
+    match w.word(at as usize) {
+        Some(word) => Some((word, 8)),
+        None => Some((w.byte(at as usize)? as u64 | !0xff, 1)),
+    }
+}
+
 /// Skips white space and folds (LWS, RFC 3261 section 25.1) from `from` on: the offset of the first other byte, unless the
 /// line or the datagram ends before, or there are more than `MOST`.
 #[inline(always)]
