@@ -23,12 +23,12 @@ use lb_common::{
         expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Opens, Outbound},
-        select::{self, Refusal, Room},
+        select::{self, Room},
         steer::{self, Choosing, Following, Steering},
-        table::{self, Inserted},
+        table,
     },
     map::{dialog::DialogKey, service::forwarding},
-    sip::{self, DialogHeaders},
+    sip::{self, DialogHeaders, Place},
     verdict::Verdict,
 };
 
@@ -201,20 +201,52 @@ pub extern "C" fn sipsteer_reply_opens(destination: u64) -> u64 {
     leaving_number(reply::open(&tables, &outbound(tables.scratch, destination), &Opens { phase, branch }))
 }
 
-/// [`sip::dialog_headers`].
+/// [`sip::dialog_headers`] of the message whose headers SCRATCH tells of. In pieces, so that the verifier walks through the
+/// reading of a parameter once for both headers.
 #[inline(always)]
-pub fn dialog_headers(packet: &Packet, payload_at: usize, start: usize) -> DialogHeaders {
-    let hashes = sipsteer_dialog_headers(packet.context(), payload_at as u64, start as u64);
-    DialogHeaders { to_tag: hashes as u32, branch: (hashes >> 32) as u32 }
+pub fn dialog_headers(packet: &Packet, payload_at: usize, scratch: ScratchCell) -> DialogHeaders {
+    if sip::are_behind_call_id(scratch) {
+        sipsteer_onward(packet.context(), payload_at as u64);
+    }
+    let parameter =
+        |place: Place| sipsteer_parameter(packet.context(), payload_at as u64, place.index() as u64) as u32;
+    DialogHeaders { to_tag: parameter(Place::TO), branch: parameter(Place::VIA) }
+}
+
+/// [`sip::onward`]; what it notes stands in SCRATCH.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_onward(context: *mut xdp_md, payload_at: u64) -> u64 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    sip::onward(Packet::new(context).window(payload_at as usize), scratch);
+    1
+}
+
+/// [`sip::parameter`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, place: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let window = Packet::new(context).window(payload_at as usize);
+    sip::parameter(window, tables.scratch, Place::from_index(place), &tables.settings.hash_key) as u64
+}
+
+/// [`sip::user_key`] of the message whose headers SCRATCH tells of.
+#[inline(always)]
+pub fn user_key(packet: &Packet, payload_at: usize, start: usize, which: u8) -> Option<u64> {
+    match sipsteer_user_key(packet.context(), payload_at as u64, start as u64, which as u64) {
+        0 => None,
+        key => Some(key),
+    }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_dialog_headers(context: *mut xdp_md, payload_at: u64, start: u64) -> u64 {
-    let Some(settings) = maps::settings() else { return 0 };
+pub extern "C" fn sipsteer_user_key(context: *mut xdp_md, payload_at: u64, start: u64, which: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
     let window = Packet::new(context).window(payload_at as usize);
-    let headers = sip::dialog_headers(window, start as usize, &settings.hash_key);
-    headers.to_tag as u64 | (headers.branch as u64) << 32
+    let key = &tables.settings.hash_key;
+    sip::user_key(window, tables.scratch, start as usize, which as u8, key).unwrap_or(0)
 }
 
 /// No backend, as the result of [`ring_choice`].
@@ -260,29 +292,30 @@ pub extern "C" fn sipsteer_zone_room(zone: u64, now: u64) -> u64 {
     }
 }
 
-/// [`select::admit_in_zone`].
+/// [`select::candidate`].
 #[inline(always)]
-pub fn admit_in_zone(service: u16, tier: u32, key: u64, except: u16) -> Result<u16, Refusal> {
-    let ids = service as u64 | (except as u64) << 16;
-    match sipsteer_admit_in_zone(ids, tier as u64, key) {
-        NONE => Err(Refusal::Down),
-        FULL => Err(Refusal::Full),
-        backend => Ok(backend as u16),
-    }
+pub fn candidate(service: u16, tier: u32, key: u64, except: u16) -> u16 {
+    sipsteer_candidate(service as u64 | (except as u64) << 16, tier as u64, key) as u16
 }
-
-/// Every backend is full, as the result of [`admit_in_zone`].
-const FULL: u64 = u64::MAX - 1;
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_admit_in_zone(ids: u64, tier: u64, key: u64) -> u64 {
-    let Some(tables) = KernelTables::open() else { return NONE };
-    match select::admit_in_zone(&tables, ids as u16, tier as u32, key, (ids >> 16) as u16) {
-        Ok(backend) => backend as u64,
-        Err(Refusal::Full) => FULL,
-        Err(Refusal::Down) => NONE,
-    }
+pub extern "C" fn sipsteer_candidate(ids: u64, tier: u64, key: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
+    select::candidate(&tables, ids as u16, tier as u32, key, (ids >> 16) as u16) as u64
+}
+
+/// [`select::walk`].
+#[inline(always)]
+pub fn walk(zone: u16, from: u32, except: u16) -> u16 {
+    sipsteer_walk(zone as u64, from as u64, except as u64) as u16
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_walk(zone: u64, from: u64, except: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
+    select::walk(&tables, zone as u16, from as u32, except as u16) as u64
 }
 
 /// [`capacity::admit`].
@@ -428,21 +461,15 @@ pub extern "C" fn sipsteer_move_pin(call_key: u64, service: u64, backends: u64, 
 
 /// [`table::settle`].
 #[inline(always)]
-pub fn settle(key: &DialogKey) -> Inserted {
-    match sipsteer_settle(key.call_key, key.service as u64) {
-        NONE => Inserted::New,
-        backend => Inserted::Already(backend as u16),
-    }
+pub fn settle(key: &DialogKey) -> u16 {
+    sipsteer_settle(key.call_key, key.service as u64) as u16
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sipsteer_settle(call_key: u64, service: u64) -> u64 {
-    let Some(tables) = KernelTables::open() else { return NONE };
-    match table::settle(&tables, &DialogKey::new(call_key, service as u16)) {
-        Inserted::Already(backend) => backend as u64,
-        _ => NONE,
-    }
+    let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
+    table::settle(&tables, &DialogKey::new(call_key, service as u16)) as u64
 }
 
 /// [`table::sweep_bucket`].

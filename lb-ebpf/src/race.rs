@@ -6,6 +6,7 @@
 //! shows: a call of an even key is never answered nor ended, every call has its key's backend and peer.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![feature(core_intrinsics)]
 #![allow(internal_features, reason = "the BPF target has no stable atomic read-modify-write operations")]
 

@@ -8,8 +8,7 @@ use lb_common::{
     decide::{
         BackendView, Bucket, Counted, LoadCell, Slot, Tables, ZoneView,
         remember::{Opening, Remembered},
-        select::{Refusal, Room},
-        table::Inserted,
+        select::Room,
     },
     map::{
         backend::Limits,
@@ -146,34 +145,46 @@ impl Tables for KernelTables {
         maps::ring_backend(ring_index(service as u32, tier), slot)
     }
     #[inline(always)]
-    fn backend(&self, id: u16) -> Option<BackendView> {
-        maps::backend(id).map(|b| BackendView { will: b.will, health: b.health, zone: b.zone })
+    fn backend(&self, id: u16) -> BackendView {
+        match maps::backend(id) {
+            Some(b) => BackendView { will: b.will, health: b.health, zone: b.zone },
+            None => BackendView::default(),
+        }
     }
     #[inline(always)]
-    fn limits(&self, id: u16) -> Option<Limits> {
-        maps::backend(id).map(|b| b.limits)
+    fn limits(&self, id: u16) -> Limits {
+        match maps::backend(id) {
+            Some(b) => b.limits,
+            None => Limits::default(),
+        }
     }
     #[inline(always)]
     fn backend_load(&self, id: u16) -> Option<LoadPointer> {
         maps::backend_load(id)
     }
     #[inline(always)]
-    fn policy(&self, service: u16) -> Option<Policy> {
-        maps::policy(service).copied()
+    fn policy(&self, service: u16) -> Policy {
+        match maps::policy(service) {
+            Some(policy) => *policy,
+            None => Policy::default(),
+        }
     }
     #[inline(always)]
-    fn tier_zone(&self, service: u16, tier: u32) -> Option<u16> {
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
         maps::tier_zone(service, tier)
     }
     #[inline(always)]
-    fn zone(&self, zone: u16) -> Option<ZoneView> {
-        maps::zone(zone).map(|z| ZoneView {
-            will: z.will,
-            remote: z.remote,
-            takers: z.takers,
-            capacity_channels: z.capacity_channels,
-            capacity_cps: z.capacity_cps,
-        })
+    fn zone(&self, zone: u16) -> ZoneView {
+        match maps::zone(zone) {
+            Some(z) => ZoneView {
+                will: z.will,
+                remote: z.remote,
+                takers: z.takers,
+                capacity_channels: z.capacity_channels,
+                capacity_cps: z.capacity_cps,
+            },
+            None => ZoneView::default(),
+        }
     }
     #[inline(always)]
     fn zone_load(&self, zone: u16) -> Option<LoadPointer> {
@@ -184,7 +195,7 @@ impl Tables for KernelTables {
         maps::members(zone)
     }
     #[inline(always)]
-    fn member(&self, zone: u16, index: u32) -> Option<u16> {
+    fn member(&self, zone: u16, index: u32) -> u16 {
         maps::member(zone, index)
     }
     #[inline(always)]
@@ -224,8 +235,12 @@ impl Tables for KernelTables {
         apart::zone_room(zone, now)
     }
     #[inline(always)]
-    fn admit_in_zone(&self, service: u16, tier: u32, key: u64, except: u16) -> Result<u16, Refusal> {
-        apart::admit_in_zone(service, tier, key, except)
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+        apart::candidate(service, tier, key, except)
+    }
+    #[inline(always)]
+    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
+        apart::walk(zone, from, except)
     }
     #[inline(always)]
     fn admit(&self, id: u16, now: u64) -> bool {
@@ -264,7 +279,7 @@ impl Tables for KernelTables {
         apart::move_pin(key, from, to, now);
     }
     #[inline(always)]
-    fn settle(&self, key: &DialogKey) -> Inserted {
+    fn settle(&self, key: &DialogKey) -> u16 {
         apart::settle(key)
     }
     #[inline(always)]

@@ -5,7 +5,9 @@
 
 use lb_common::{
     decide::{
-        BackendView, Bucket, Counted, Inbound, Inspect, LoadCell, Slot, Tables, ZoneView, expiry,
+        BackendView, Bucket, Counted, Inbound, Inspect, LoadCell, Slot, Tables, ZoneView,
+        capacity::NOBODY,
+        expiry,
         reply::{self, Leaving, Outbound},
         steer::{self, Steering},
     },
@@ -413,29 +415,30 @@ impl<'a> Tables for &'a MemoryTables {
         Some(ring[slot as usize % ring.len()])
     }
 
-    fn backend(&self, id: u16) -> Option<BackendView> {
-        let [will, health] = self.backends.get(id as usize)?.load(SeqCst).to_le_bytes();
-        Some(BackendView { will, health, zone: self.capacity().zone_of.get(&id).copied().unwrap_or(0) })
+    fn backend(&self, id: u16) -> BackendView {
+        let Some(backend) = self.backends.get(id as usize) else { return BackendView::default() };
+        let [will, health] = backend.load(SeqCst).to_le_bytes();
+        BackendView { will, health, zone: self.capacity().zone_of.get(&id).copied().unwrap_or(0) }
     }
 
-    fn limits(&self, id: u16) -> Option<Limits> {
-        Some(self.capacity().limits.get(&id).copied().unwrap_or(NO_LIMITS))
+    fn limits(&self, id: u16) -> Limits {
+        self.capacity().limits.get(&id).copied().unwrap_or(NO_LIMITS)
     }
 
     fn backend_load(&self, id: u16) -> Option<MemoryLoad<'a>> {
         self.backend_loads.get(id as usize).map(MemoryLoad)
     }
 
-    fn policy(&self, service: u16) -> Option<Policy> {
-        self.capacity().policies.get(&service).copied()
+    fn policy(&self, service: u16) -> Policy {
+        self.capacity().policies.get(&service).copied().unwrap_or_default()
     }
 
-    fn tier_zone(&self, service: u16, tier: u32) -> Option<u16> {
-        Some(self.policy(service)?.zones[tier as usize])
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
+        self.policy(service).zones[tier as usize]
     }
 
-    fn zone(&self, zone: u16) -> Option<ZoneView> {
-        self.capacity().zones.get(&zone).copied()
+    fn zone(&self, zone: u16) -> ZoneView {
+        self.capacity().zones.get(&zone).copied().unwrap_or_default()
     }
 
     fn zone_load(&self, zone: u16) -> Option<MemoryLoad<'a>> {
@@ -446,8 +449,9 @@ impl<'a> Tables for &'a MemoryTables {
         self.capacity().members.get(&zone).map_or(0, |members| members.len() as u32)
     }
 
-    fn member(&self, zone: u16, index: u32) -> Option<u16> {
-        self.capacity().members.get(&zone)?.get(index as usize).copied()
+    fn member(&self, zone: u16, index: u32) -> u16 {
+        let capacity = self.capacity();
+        capacity.members.get(&zone).and_then(|m| m.get(index as usize)).copied().unwrap_or(NOBODY)
     }
 
     fn nanoseconds(&self) -> u64 {

@@ -21,7 +21,7 @@ const MAX_PACKET: usize = 4096 - 256 - 320;
 pub const MAX_DATAGRAM: usize = MAX_PACKET - HEAD;
 
 /// Names of the probes that measure one function each, and the one that runs them all.
-pub const NAMES: [&str; 5] = ["start_line", "call_id", "call_key", "dialog_headers", "whole"];
+pub const NAMES: [&str; 6] = ["start_line", "call_id", "call_key", "dialog_headers", "user_key", "whole"];
 
 /// What a probe returns when it ran to its end.
 const XDP_PASS: u32 = 2;
@@ -55,9 +55,9 @@ impl Probes {
     /// If the datagram is longer than [`MAX_DATAGRAM`], or the run fails.
     pub fn scan(&mut self, datagram: &[u8]) -> Result<Scan> {
         self.run("whole", datagram, 1)?;
-        let report: Array<&MapData, [u64; 4]> =
+        let report: Array<&MapData, [u64; 7]> =
             self.ebpf.map("REPORT").context("no map REPORT")?.try_into()?;
-        let [kind, branch, place, hash] = report.get(&0, 0)?;
+        let [kind, branch, place, hash, users @ ..] = report.get(&0, 0)?;
         let call_id = match place {
             u64::MAX => Found::Absent,
             place if place == u64::MAX - 1 => Found::Empty,
@@ -68,6 +68,7 @@ impl Probes {
             call_id,
             to_tag: (kind >> 32) as u32,
             branch: branch as u32,
+            users: users.map(|user| (user != 0).then_some(user)),
         })
     }
 

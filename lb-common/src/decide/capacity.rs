@@ -19,11 +19,8 @@ pub const NOBODY: u16 = u16::MAX;
 /// its limits, or takes no calls. [`give_back`] undoes the first half; a place in the pace is gone.
 #[inline(always)]
 pub fn admit<T: Tables>(tables: &T, id: u16, now: u64) -> bool {
-    let (Some(view), Some(limits), Some(load)) =
-        (tables.backend(id), tables.limits(id), tables.backend_load(id))
-    else {
-        return false;
-    };
+    let Some(load) = tables.backend_load(id) else { return false };
+    let (view, limits) = (tables.backend(id), tables.limits(id));
     if !takes_dialogs(view.will, view.health) || load.full_until() > now {
         return false;
     }
@@ -109,9 +106,7 @@ pub fn move_channel<T: Tables>(tables: &T, from: u16, to: u16) {
         && let Some(load) = tables.backend_load(to)
     {
         load.add_channels(1);
-        if let Some(view) = tables.backend(to)
-            && let Some(zone) = tables.zone_load(view.zone)
-        {
+        if let Some(zone) = tables.zone_load(tables.backend(to).zone) {
             zone.add_channels(1);
         }
     }
@@ -122,9 +117,7 @@ pub fn move_channel<T: Tables>(tables: &T, from: u16, to: u16) {
 pub fn give_back<T: Tables>(tables: &T, id: u16) {
     let Some(load) = tables.backend_load(id) else { return };
     put_channel(&load);
-    if let Some(view) = tables.backend(id)
-        && let Some(zone) = tables.zone_load(view.zone)
-    {
+    if let Some(zone) = tables.zone_load(tables.backend(id).zone) {
         put_channel(&zone);
     }
 }
@@ -132,9 +125,10 @@ pub fn give_back<T: Tables>(tables: &T, id: u16) {
 /// A backend's utilisation in units of 1/1024; `u32::MAX` if it takes no new calls.
 #[inline(always)]
 pub fn utilisation_of<T: Tables>(tables: &T, id: u16, now: u64) -> u32 {
-    match (tables.backend(id), tables.limits(id), tables.backend_load(id)) {
-        (Some(view), Some(limits), Some(load)) if takes_dialogs(view.will, view.health) => {
-            utilisation(&load.read(), &limits, now)
+    let view = tables.backend(id);
+    match tables.backend_load(id) {
+        Some(load) if takes_dialogs(view.will, view.health) => {
+            utilisation(&load.read(), &tables.limits(id), now)
         }
         _ => u32::MAX,
     }
@@ -143,12 +137,8 @@ pub fn utilisation_of<T: Tables>(tables: &T, id: u16, now: u64) -> u32 {
 /// Whether a backend would get one more call now. Only a hint: [`admit`] decides.
 #[inline(always)]
 pub fn has_room<T: Tables>(tables: &T, id: u16, now: u64) -> bool {
-    let (Some(view), Some(limits), Some(load)) =
-        (tables.backend(id), tables.limits(id), tables.backend_load(id))
-    else {
-        return false;
-    };
-    let load = load.read();
+    let Some(load) = tables.backend_load(id) else { return false };
+    let (view, limits, load) = (tables.backend(id), tables.limits(id), load.read());
     let channels = load.in_progress() + limits.other_channels as u64;
     let early = load.next_arrival.saturating_sub(now);
     takes_dialogs(view.will, view.health)
@@ -161,7 +151,8 @@ pub fn has_room<T: Tables>(tables: &T, id: u16, now: u64) -> bool {
 /// A zone's utilisation in units of 1/1024: the mean of its backends', weighted by their capacity.
 #[inline(always)]
 pub fn mean_utilisation<T: Tables>(tables: &T, zone: u16, now: u64) -> u32 {
-    let (Some(view), Some(load)) = (tables.zone(zone), tables.zone_load(zone)) else { return 0 };
+    let Some(load) = tables.zone_load(zone) else { return 0 };
+    let view = tables.zone(zone);
     let capacity = Limits {
         capacity_channels: view.capacity_channels,
         capacity_cps: view.capacity_cps,

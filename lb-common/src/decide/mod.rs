@@ -90,7 +90,7 @@ pub enum Counted {
 }
 
 /// What a backend's entry says about taking traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackendView {
     /// See [`crate::map::backend::will`].
     pub will: u8,
@@ -101,7 +101,7 @@ pub struct BackendView {
 }
 
 /// What a zone's entry says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneView {
     /// See [`crate::map::zone::zone_will`].
     pub will: u8,
@@ -138,24 +138,25 @@ pub trait Tables: Sized {
 
     /// The backend in a slot of the ring of a service's tier.
     fn ring_backend(&self, service: u16, tier: u32, slot: u32) -> Option<u16>;
-    /// The backend of an id.
-    fn backend(&self, id: u16) -> Option<BackendView>;
-    /// What a backend may get.
-    fn limits(&self, id: u16) -> Option<Limits>;
+    /// The backend of an id; all zeros, an absent one, if there is none. Values in any case, here and below: the verifier
+    /// refuses the copy of an undefined one.
+    fn backend(&self, id: u16) -> BackendView;
+    /// What a backend may get; nothing if there is none.
+    fn limits(&self, id: u16) -> Limits;
     /// What a backend carries.
     fn backend_load(&self, id: u16) -> Option<Self::Load>;
-    /// How a service chooses.
-    fn policy(&self, service: u16) -> Option<Policy>;
+    /// How a service chooses; without any tier if there is none.
+    fn policy(&self, service: u16) -> Policy;
     /// Number of the zone of a service's tier.
-    fn tier_zone(&self, service: u16, tier: u32) -> Option<u16>;
-    /// The zone of a number.
-    fn zone(&self, zone: u16) -> Option<ZoneView>;
+    fn tier_zone(&self, service: u16, tier: u32) -> u16;
+    /// The zone of a number; an absent one if there is none.
+    fn zone(&self, zone: u16) -> ZoneView;
     /// What a zone carries.
     fn zone_load(&self, zone: u16) -> Option<Self::Load>;
     /// How many backends of a zone take new calls.
     fn members(&self, zone: u16) -> u32;
-    /// One of them, in the order of the configuration.
-    fn member(&self, zone: u16, index: u32) -> Option<u16>;
+    /// One of them, in the order of the configuration; [`capacity::NOBODY`] behind the last.
+    fn member(&self, zone: u16, index: u32) -> u16;
     /// The monotonic time in nanoseconds.
     fn nanoseconds(&self) -> u64;
     /// Whether the daemon answers what it is handed.
@@ -181,9 +182,13 @@ pub trait Tables: Sized {
     fn zone_room(&self, zone: u16, now: u64) -> select::Room {
         select::zone_room(self, zone, now)
     }
-    /// [`select::admit_in_zone`], likewise.
-    fn admit_in_zone(&self, service: u16, tier: u32, key: u64, except: u16) -> Result<u16, select::Refusal> {
-        select::admit_in_zone(self, service, tier, key, except)
+    /// [`select::candidate`], likewise.
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+        select::candidate(self, service, tier, key, except)
+    }
+    /// [`select::walk`], likewise.
+    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
+        select::walk(self, zone, from, except)
     }
     /// [`capacity::admit`], likewise.
     fn admit(&self, id: u16, now: u64) -> bool {
@@ -222,7 +227,7 @@ pub trait Tables: Sized {
         reply::turned_away(self, backend, service);
     }
     /// [`table::settle`], likewise.
-    fn settle(&self, key: &DialogKey) -> table::Inserted {
+    fn settle(&self, key: &DialogKey) -> u16 {
         table::settle(self, key)
     }
     /// [`table::sweep_bucket`], likewise.

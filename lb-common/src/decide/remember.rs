@@ -37,6 +37,8 @@ pub enum Remembered {
     New,
     /// Another CPU was faster; this is its pin.
     Already(u16),
+    /// Another CPU has put it in too.
+    Doubled,
     /// Its buckets are full.
     Full,
     /// It is not in the table, and why was counted.
@@ -50,6 +52,7 @@ impl Remembered {
         match self {
             Remembered::New => NEW,
             Remembered::Already(backend) => backend as u32,
+            Remembered::Doubled => DOUBLED,
             Remembered::Full => FULL,
             Remembered::Not => NOT,
         }
@@ -60,6 +63,7 @@ impl Remembered {
     pub const fn from_number(number: u32) -> Remembered {
         match number {
             NEW => Remembered::New,
+            DOUBLED => Remembered::Doubled,
             FULL => Remembered::Full,
             NOT => Remembered::Not,
             backend => Remembered::Already(backend as u16),
@@ -70,13 +74,18 @@ impl Remembered {
 const NEW: u32 = 1 << 16;
 const NOT: u32 = 2 << 16;
 const FULL: u32 = 3 << 16;
+const DOUBLED: u32 = 4 << 16;
 
-/// Puts a dialog into the table, in place of one whose lifetime is over if need be. Never `Full`. The channel of a call that is
+/// Puts a dialog into the table, in place of one whose lifetime is over if need be: `New`, `Already` or `Not`. The channel of a call that is
 /// not in the table afterwards is given back: nobody would see its end.
 #[inline(always)]
 pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
     let remembered = attempt(tables, opening);
-    // A copy that was put in and taken out again, because another CPU was faster, has given its channel back by itself.
+    if matches!(remembered, Remembered::Doubled) {
+        // The copy that goes gives its channel back.
+        let kept = tables.settle(&DialogKey::new(opening.call_key, opening.service));
+        return Remembered::Already(if kept == NOBODY { opening.backend } else { kept });
+    }
     if opening.admitted && matches!(remembered, Remembered::Not) {
         tables.move_channel(opening.backend, NOBODY);
     }
@@ -112,7 +121,7 @@ pub fn remember<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
     let new = New { key: DialogKey::new(call_key, service), state, peer, evidence, admitted };
     match table::insert(tables, &new) {
         Inserted::New => Remembered::New,
-        Inserted::Already(backend) => Remembered::Already(backend),
+        Inserted::Doubled => Remembered::Doubled,
         Inserted::Full => Remembered::Full,
         Inserted::Contended => {
             tables.count_write_error(EBUSY);

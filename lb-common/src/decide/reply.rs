@@ -113,10 +113,7 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect:
 #[inline(always)]
 fn turns_away<T: Tables>(tables: &T, kind: Kind, service: u16) -> bool {
     match kind {
-        Kind::Response(300..=399 | 503) => match tables.policy(service) {
-            Some(policy) => policy.retries_refused != 0,
-            None => false,
-        },
+        Kind::Response(300..=399 | 503) => tables.policy(service).retries_refused != 0,
         _ => false,
     }
 }
@@ -124,10 +121,11 @@ fn turns_away<T: Tables>(tables: &T, kind: Kind, service: u16) -> bool {
 /// A backend has turned a call away: it is counted, and the backend counts as full for a while if the service wants that.
 #[inline(always)]
 pub fn turned_away<T: Tables>(tables: &T, backend: u16, service: u16) {
-    let (Some(load), Some(policy)) = (tables.backend_load(backend), tables.policy(service)) else { return };
+    let Some(load) = tables.backend_load(backend) else { return };
     load.count(Counted::Refusals);
-    if policy.full_after_refusal_ms != 0 {
-        load.set_full_until(tables.nanoseconds() + policy.full_after_refusal_ms as u64 * 1_000_000);
+    let milliseconds = tables.policy(service).full_after_refusal_ms as u64;
+    if milliseconds != 0 {
+        load.set_full_until(tables.nanoseconds() + milliseconds * 1_000_000);
     }
 }
 
@@ -149,7 +147,7 @@ pub fn open<T: Tables>(tables: &T, packet: &Outbound<'_>, opens: &Opens) -> Leav
     let verdict = match remember::pin(tables, &opening) {
         Remembered::New => Verdict::ReplyNew,
         Remembered::Already(_) => Verdict::Reply,
-        Remembered::Full | Remembered::Not => Verdict::ReplyUnpinned,
+        _ => Verdict::ReplyUnpinned,
     };
     Leaving { service, listener: 0, verdict }
 }

@@ -27,14 +27,10 @@ pub const fn rehash(key: u64) -> u64 {
     mixed ^ (mixed >> 32) ^ (key << 32)
 }
 
-/// The number of a tier's zone, if that takes new calls.
+/// Whether a zone takes new calls.
 #[inline(always)]
-fn open_zone<T: Tables>(tables: &T, service: u16, tier: u32) -> Option<u16> {
-    let number = tables.tier_zone(service, tier)?;
-    match tables.zone(number) {
-        Some(zone) if zone.will == zone_will::ENABLED => Some(number),
-        _ => None,
-    }
+fn is_open<T: Tables>(tables: &T, zone: u16) -> bool {
+    tables.zone(zone).will == zone_will::ENABLED
 }
 
 /// The ring's choice for a key, whatever backends carry: the first that takes dialogs, tier by tier.
@@ -45,15 +41,16 @@ pub fn ring_choice<T: Tables>(tables: &T, service: u16, tiers: u8, key: u64) -> 
         if tier >= tiers as u32 {
             return None;
         }
-        if open_zone(tables, service, tier).is_some() {
+        if is_open(tables, tables.tier_zone(service, tier)) {
             let mut candidate = key;
             let mut choice = 0;
             while choice < CHOICES {
                 let Some(id) = tables.ring_backend(service, tier, ring_slot(candidate)) else { break };
-                match tables.backend(id) {
-                    Some(b) if takes_dialogs(b.will, b.health) => return Some(id),
-                    _ => candidate = rehash(candidate),
+                let backend = tables.backend(id);
+                if takes_dialogs(backend.will, backend.health) {
+                    return Some(id);
                 }
+                candidate = rehash(candidate);
                 choice += 1;
             }
         }
@@ -83,14 +80,15 @@ pub enum Choice {
 /// Finds a backend for a new call, tier by tier, and reserves a channel there. `except` is passed over.
 #[inline(always)]
 pub fn call<T: Tables>(tables: &T, service: u16, key: u64, except: u16, now: u64) -> Choice {
-    let Some(policy) = tables.policy(service) else { return Choice::Down };
+    let policy = tables.policy(service);
     let mut full = false;
     let mut tier = 0;
     while tier < MAX_TIERS {
         if tier >= policy.tiers as u32 {
             break;
         }
-        if let Some(zone) = open_zone(tables, service, tier) {
+        let zone = tables.tier_zone(service, tier);
+        if is_open(tables, zone) {
             if policy.redirects >> tier & 1 != 0 {
                 match tables.zone_room(zone, now) {
                     Room::Some => return Choice::Redirect,
@@ -98,7 +96,7 @@ pub fn call<T: Tables>(tables: &T, service: u16, key: u64, except: u16, now: u64
                     Room::Down => {}
                 }
             } else {
-                match tables.admit_in_zone(service, tier, key, except) {
+                match admit_in_zone(tables, service, tier, key, except, now) {
                     Ok(id) => return Choice::Backend { id, overflow: tier > 0 },
                     Err(Refusal::Full) => full = true,
                     Err(Refusal::Down) => {}
@@ -133,7 +131,7 @@ pub enum Refusal {
 /// Whether any of a zone's first [`MAX_WALK`] backends has room.
 #[inline(always)]
 pub fn zone_room<T: Tables>(tables: &T, zone: u16, now: u64) -> Room {
-    let Some(view) = tables.zone(zone) else { return Room::Down };
+    let view = tables.zone(zone);
     if view.remote != 0 {
         return Room::Some;
     }
@@ -142,21 +140,23 @@ pub fn zone_room<T: Tables>(tables: &T, zone: u16, now: u64) -> Room {
     }
     let mut i = 0;
     while i < MAX_WALK {
-        match tables.member(zone, i) {
-            Some(id) if tables.has_room(id, now) => return Room::Some,
-            Some(_) => i += 1,
-            None => break,
+        let id = tables.member(zone, i);
+        if id == NOBODY {
+            break;
         }
+        if tables.has_room(id, now) {
+            return Room::Some;
+        }
+        i += 1;
     }
     Room::Full
 }
 
 /// A backend of a tier for a new call, with a channel reserved there.
 ///
-/// `consistent` looks at some of the ring's choices and takes the first below the preferred ceiling and not far above its
-/// zone's mean; when there is none, the least utilised of them. `least-loaded` takes the less utilised of two. Whatever
-/// these cannot give, and `primary-secondary` from the beginning, the zone's backends are asked for one by one, so that no
-/// call is refused while one of the first [`MAX_WALK`] has room.
+/// `consistent` and `least-loaded` ask the ring for a [`candidate`]. Whatever that cannot give, and `primary-secondary` from
+/// the beginning, the zone's backends are asked for one by one, so that no call is refused while one of the first
+/// [`MAX_WALK`] has room.
 #[inline(always)]
 pub fn admit_in_zone<T: Tables>(
     tables: &T,
@@ -164,82 +164,83 @@ pub fn admit_in_zone<T: Tables>(
     tier: u32,
     key: u64,
     except: u16,
+    now: u64,
 ) -> Result<u16, Refusal> {
-    let (Some(policy), Some(zone)) = (tables.policy(service), tables.tier_zone(service, tier)) else {
+    let zone = tables.tier_zone(service, tier);
+    if tables.zone(zone).takers == 0 {
         return Err(Refusal::Down);
-    };
-    match tables.zone(zone) {
-        Some(view) if view.takers > 0 => {}
-        _ => return Err(Refusal::Down),
     }
-    let now = tables.nanoseconds();
     let mut from = 0;
-    if policy.choice != choice::PRIMARY_SECONDARY {
-        let looks = if policy.choice == choice::LEAST_LOADED { 2 } else { CANDIDATES };
-        let ceiling = if policy.choice == choice::LEAST_LOADED {
-            // Both are compared, whatever they carry.
-            0
-        } else if policy.bound == 0 {
-            policy.target as u32
-        } else {
-            let mean = tables.mean_utilisation(zone, now);
-            // One or two calls are no imbalance.
-            let bound = (mean as u64 * policy.bound as u64 / FULL as u64) as u32 + SLACK;
-            if bound < policy.target as u32 { bound } else { policy.target as u32 }
-        };
-        let (mut least, mut least_utilised) = (NOBODY, u32::MAX);
-        let mut candidate = key;
-        let mut look = 0;
-        while look < CANDIDATES {
-            if look >= looks {
-                break;
-            }
-            let Some(id) = tables.ring_backend(service, tier, ring_slot(candidate)) else { break };
-            let utilised = if id == except { u32::MAX } else { tables.utilisation(id, now) };
-            if utilised < least_utilised {
-                (least, least_utilised) = (id, utilised);
-                if utilised < ceiling {
-                    break;
-                }
-            }
-            candidate = rehash(candidate);
-            look += 1;
-        }
-        if least != NOBODY && tables.admit(least, now) {
-            return Ok(least);
+    if tables.policy(service).choice != choice::PRIMARY_SECONDARY {
+        let id = tables.candidate(service, tier, key, except);
+        if id != NOBODY && tables.admit(id, now) {
+            return Ok(id);
         }
         from = (key >> 32) as u32;
     }
-    walk(tables, zone, from, except, now)
+    match tables.walk(zone, from, except) {
+        NOBODY => Err(Refusal::Full),
+        id => Ok(id),
+    }
+}
+
+/// The backend that the ring proposes for a new call; [`NOBODY`] if it is empty.
+///
+/// `consistent` looks at some of the ring's choices and takes the first below the preferred ceiling and not far above its
+/// zone's mean; when there is none, the least utilised of them. `least-loaded` takes the less utilised of two.
+#[inline(always)]
+pub fn candidate<T: Tables>(tables: &T, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+    let policy = tables.policy(service);
+    let now = tables.nanoseconds();
+    let mut looks = 2;
+    // Both are compared, whatever they carry.
+    let mut ceiling = 0;
+    if policy.choice == choice::CONSISTENT {
+        looks = CANDIDATES;
+        ceiling = policy.target as u32;
+        if policy.bound != 0 {
+            let mean = tables.mean_utilisation(tables.tier_zone(service, tier), now) as u64;
+            // One or two calls are no imbalance.
+            let bound = (mean * policy.bound as u64 / FULL as u64) as u32 + SLACK;
+            ceiling = if bound < ceiling { bound } else { ceiling };
+        }
+    }
+    let (mut least, mut least_utilised) = (NOBODY, u32::MAX);
+    let mut candidate = key;
+    let mut look = 0;
+    while look < CANDIDATES && look < looks {
+        let Some(id) = tables.ring_backend(service, tier, ring_slot(candidate)) else { break };
+        if id != except {
+            let utilised = tables.utilisation(id, now);
+            if utilised < least_utilised {
+                (least, least_utilised) = (id, utilised);
+            }
+            if utilised < ceiling {
+                break;
+            }
+        }
+        candidate = rehash(candidate);
+        look += 1;
+    }
+    least
 }
 
 /// Utilisation that is no imbalance yet, in units of 1/1024: 3 channels of 100.
 const SLACK: u32 = 32;
 
-/// Asks a zone's backends one by one, from some place on.
+/// Asks a zone's backends one by one, from some place on, and reserves a channel at the first that has room; [`NOBODY`] if
+/// none has.
 #[inline(always)]
-fn walk<T: Tables>(tables: &T, zone: u16, from: u32, except: u16, now: u64) -> Result<u16, Refusal> {
+pub fn walk<T: Tables>(tables: &T, zone: u16, from: u32, except: u16) -> u16 {
     let count = tables.members(zone);
-    if count == 0 {
-        return Err(Refusal::Down);
-    }
-    let mut at = from % count;
+    let now = tables.nanoseconds();
     let mut i = 0;
-    while i < MAX_WALK {
-        if i >= count {
-            break;
-        }
-        if let Some(id) = tables.member(zone, at)
-            && id != except
-            && tables.admit(id, now)
-        {
-            return Ok(id);
-        }
-        at += 1;
-        if at >= count {
-            at = 0;
+    while i < MAX_WALK && i < count {
+        let id = tables.member(zone, from.wrapping_add(i) % count);
+        if id != NOBODY && id != except && tables.admit(id, now) {
+            return id;
         }
         i += 1;
     }
-    Err(Refusal::Full)
+    NOBODY
 }

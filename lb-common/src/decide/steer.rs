@@ -93,11 +93,8 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) 
         return without_pin(tables, packet, inspect, headers);
     };
     let state = found.dialog.state;
-    let stays = match tables.backend(state.backend) {
-        Some(b) => keeps_dialogs(b.will, b.health),
-        None => false,
-    };
-    if !stays {
+    let backend = tables.backend(state.backend);
+    if !keeps_dialogs(backend.will, backend.health) {
         let why = Verdict::SteeredMoved;
         return Following::Choose(Choosing {
             why,
@@ -182,10 +179,7 @@ fn is_of_own_answer<T: Tables>(tables: &T, packet: &Inbound, headers: DialogHead
 /// Whether OPTIONS of a service are the daemon's business now. Without it a backend answers.
 #[inline(always)]
 fn answers_options<T: Tables>(tables: &T, service: u16) -> bool {
-    match tables.policy(service) {
-        Some(policy) => policy.answers_options != 0 && tables.daemon_answers(),
-        None => false,
-    }
+    tables.policy(service).answers_options != 0 && tables.daemon_answers()
 }
 
 /// Chooses a backend for a packet that no pin decides about, and pins the dialog that it opens.
@@ -222,12 +216,13 @@ fn ring_key<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I, ch
     if choosing.phase == 0 {
         return key;
     }
-    match tables.policy(packet.service) {
-        Some(policy) if policy.hash_by != hash_by::CALL_ID => match inspect.ring_key(policy.hash_by) {
-            Some(user) => user,
-            None => key,
-        },
-        _ => key,
+    let by = tables.policy(packet.service).hash_by;
+    if by == hash_by::CALL_ID {
+        return key;
+    }
+    match inspect.ring_key(by) {
+        Some(user) => user,
+        None => key,
     }
 }
 
@@ -330,6 +325,6 @@ fn open<T: Tables>(
     match remember::pin(tables, &opening) {
         Remembered::New => Steering::to(backend, verdict),
         Remembered::Already(pinned) => Steering::to(pinned, Verdict::SteeredPinned),
-        Remembered::Full | Remembered::Not => Steering::to(backend, Verdict::SteeredUnpinned),
+        _ => Steering::to(backend, Verdict::SteeredUnpinned),
     }
 }

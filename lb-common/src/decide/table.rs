@@ -136,8 +136,8 @@ pub struct New {
 pub enum Inserted {
     /// It is in the table.
     New,
-    /// Another CPU was faster; this is the backend it is pinned to.
-    Already(u16),
+    /// It is in the table, and so is another CPU's copy: see [`settle`].
+    Doubled,
     /// Both its buckets are full, maybe of dialogs whose lifetime is over: see [`make_room`].
     Full,
     /// Other CPUs took every slot that was free.
@@ -172,7 +172,7 @@ pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
             if matches(first, &new.key).count + matches(second, &new.key).count == 1 {
                 return Inserted::New;
             }
-            return tables.settle(&new.key);
+            return Inserted::Doubled;
         }
     }
     Inserted::Contended
@@ -191,12 +191,12 @@ fn write<S: Slot>(slot: S, new: &New) -> bool {
     slot.swap_state(claimed, State { generation, ..new.state })
 }
 
-/// Removes all entries of a key but the one that a look-up finds. `Already` names that one's backend, also when it is the
-/// caller's own; `New` when there is none any more.
+/// Removes all entries of a key but the one that a look-up finds. The backend of that one, also when it is the caller's own;
+/// [`NOBODY`] when there is none any more.
 #[inline(always)]
-pub fn settle<T: Tables>(tables: &T, key: &DialogKey) -> Inserted {
+pub fn settle<T: Tables>(tables: &T, key: &DialogKey) -> u16 {
     let homes = homes(key, tables.settings().bucket_mask);
-    let mut kept = Inserted::New;
+    let mut kept = NOBODY;
     let mut i = 0;
     while i < 2 * BUCKET_SLOTS {
         let home = if i < BUCKET_SLOTS { homes.first } else { homes.second };
@@ -208,8 +208,8 @@ pub fn settle<T: Tables>(tables: &T, key: &DialogKey) -> Inserted {
                 && dialog.state.is_live()
                 && slot.state().generation == dialog.state.generation;
             if same {
-                if matches!(kept, Inserted::New) {
-                    kept = Inserted::Already(dialog.state.backend);
+                if kept == NOBODY {
+                    kept = dialog.state.backend;
                 } else {
                     replace(tables, slot, dialog.state, State { phase: 0, ..dialog.state });
                 }

@@ -6,7 +6,7 @@ use core::{
     ptr::{NonNull, read_volatile, write_volatile},
 };
 use lb_common::{
-    decide::Counted,
+    decide::{Counted, capacity::NOBODY},
     limits,
     map::{
         load::Load,
@@ -130,11 +130,11 @@ pub fn policy(service: u16) -> Option<&'static Policy> {
 
 /// Number of the zone of a service's tier.
 #[inline(always)]
-pub fn tier_zone(service: u16, tier: u32) -> Option<u16> {
-    let policy = super::POLICIES.get_ptr(service as u32)?;
+pub fn tier_zone(service: u16, tier: u32) -> u16 {
+    let Some(policy) = super::POLICIES.get_ptr(service as u32) else { return u16::MAX };
     let slot = (tier & (limits::MAX_TIERS - 1)) as usize;
     // SAFETY: the masked index lies inside; the daemon writes whole numbers.
-    Some(unsafe { read_volatile((&raw const (*policy).zones).cast::<u16>().add(slot)) })
+    unsafe { read_volatile((&raw const (*policy).zones).cast::<u16>().add(slot)) }
 }
 
 const _: () = assert!(limits::MAX_TIERS.is_power_of_two());
@@ -154,17 +154,17 @@ pub fn members(zone: u16) -> u32 {
     }
 }
 
-/// One of them.
+/// One of them; [`NOBODY`] behind the last.
 #[inline(always)]
-pub fn member(zone: u16, index: u32) -> Option<u16> {
-    let members = super::ZONE_MEMBERS.get_ptr(zone as u32)?;
+pub fn member(zone: u16, index: u32) -> u16 {
+    let Some(members) = super::ZONE_MEMBERS.get_ptr(zone as u32) else { return NOBODY };
     let slot = (index & (limits::MAX_BACKENDS - 1)) as usize;
     // SAFETY: the masked index lies inside; the daemon writes whole ids.
     unsafe {
         if index >= read_volatile(&raw const (*members).count) {
-            return None;
+            return NOBODY;
         }
-        Some(read_volatile((&raw const (*members).ids).cast::<u16>().add(slot)))
+        read_volatile((&raw const (*members).ids).cast::<u16>().add(slot))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::tables::Tables as Pinned;
 use crate::failure::Failure;
 use lb_common::{
-    decide::{self, BackendView, Counted, Slot, ZoneView, select},
+    decide::{self, BackendView, Counted, Slot, ZoneView, capacity::NOBODY, select},
     map::{
         backend::Limits,
         dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State},
@@ -151,32 +151,31 @@ impl decide::Tables for View<'_> {
         self.or_note(self.tables.rings.slot(service, tier, slot)).and_then(|id| u16::try_from(id).ok())
     }
 
-    fn backend(&self, id: u16) -> Option<BackendView> {
-        self.or_note(self.tables.maps.backend(id).map(Some)).map(|b| BackendView {
-            will: b.will,
-            health: b.health,
-            zone: b.zone,
+    fn backend(&self, id: u16) -> BackendView {
+        self.or_note(self.tables.maps.backend(id).map(Some)).map_or_else(BackendView::default, |b| {
+            BackendView { will: b.will, health: b.health, zone: b.zone }
         })
     }
 
-    fn limits(&self, id: u16) -> Option<Limits> {
-        self.or_note(self.tables.maps.backend(id).map(Some)).map(|b| b.limits)
+    fn limits(&self, id: u16) -> Limits {
+        self.or_note(self.tables.maps.backend(id).map(Some)).map(|b| b.limits).unwrap_or_default()
     }
 
     fn backend_load(&self, _id: u16) -> Option<SeenLoad> {
         None
     }
 
-    fn policy(&self, service: u16) -> Option<Policy> {
-        self.or_note(self.tables.maps.policy(service).map(Some))
+    fn policy(&self, service: u16) -> Policy {
+        self.or_note(self.tables.maps.policy(service).map(Some)).unwrap_or_default()
     }
 
-    fn tier_zone(&self, service: u16, tier: u32) -> Option<u16> {
-        self.policy(service)?.zones.get(tier as usize).copied()
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
+        self.policy(service).zones.get(tier as usize).copied().unwrap_or(NOBODY)
     }
 
-    fn zone(&self, zone: u16) -> Option<ZoneView> {
-        self.or_note(self.tables.maps.zone(zone).map(Some)).map(|z| ZoneView {
+    fn zone(&self, zone: u16) -> ZoneView {
+        let zone = self.or_note(self.tables.maps.zone(zone).map(Some));
+        zone.map_or_else(ZoneView::default, |z| ZoneView {
             will: z.will,
             remote: z.remote,
             takers: z.takers,
@@ -193,8 +192,8 @@ impl decide::Tables for View<'_> {
         0
     }
 
-    fn member(&self, _zone: u16, _index: u32) -> Option<u16> {
-        None
+    fn member(&self, _zone: u16, _index: u32) -> u16 {
+        NOBODY
     }
 
     fn nanoseconds(&self) -> u64 {
