@@ -25,7 +25,7 @@ use lb_common::{
         steer::{self, Steering},
     },
     map::dialog::DialogKey,
-    sip::{self, DialogHeaders, Place},
+    sip::{self, DialogHeaders, Notes, Place},
     verdict::Verdict,
 };
 
@@ -133,7 +133,7 @@ pub extern "C" fn sipsteer_reply(context: *mut xdp_md, payload_at: u64, destinat
 /// reading of a parameter once for both headers.
 #[inline(always)]
 pub fn dialog_headers(packet: &Packet, payload_at: usize, scratch: ScratchCell) -> DialogHeaders {
-    if sip::are_behind_call_id(scratch) {
+    if scratch.lacks(Place::TO) || scratch.lacks(Place::VIA) {
         sipsteer_onward(packet.context(), payload_at as u64);
     }
     let parameter = |place: Place| {
@@ -173,9 +173,12 @@ pub fn user_key(packet: &Packet, payload_at: usize, start: usize, which: u8) -> 
 #[inline(never)]
 pub extern "C" fn sipsteer_user_key(context: *mut xdp_md, payload_at: u64, start: u64, which: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
+    let (notes, which) = (tables.scratch, which as u8);
+    if sip::user_place(which).is_some_and(|place| notes.lacks(place)) {
+        sipsteer_onward(context, payload_at);
+    }
     let window = Packet::new(context).window(payload_at as usize);
-    let key = &tables.settings.hash_key;
-    sip::user_key(window, tables.scratch, start as usize, which as u8, key).unwrap_or(0)
+    sip::noted_user_key(window, notes, start as usize, which, &tables.settings.hash_key).unwrap_or(0)
 }
 
 /// No backend, as the result of [`ring_choice`].
