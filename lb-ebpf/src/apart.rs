@@ -28,7 +28,7 @@ use lb_common::{
         table,
     },
     map::{dialog::DialogKey, service::forwarding},
-    sip::{self, DialogHeaders, Place},
+    sip::{self, DialogHeaders, Notes, Place},
     verdict::Verdict,
 };
 
@@ -205,7 +205,7 @@ pub extern "C" fn sipsteer_reply_opens(destination: u64) -> u64 {
 /// reading of a parameter once for both headers.
 #[inline(always)]
 pub fn dialog_headers(packet: &Packet, payload_at: usize, scratch: ScratchCell) -> DialogHeaders {
-    if sip::are_behind_call_id(scratch) {
+    if scratch.lacks(Place::TO) || scratch.lacks(Place::VIA) {
         sipsteer_onward(packet.context(), payload_at as u64);
     }
     let parameter =
@@ -232,6 +232,7 @@ pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, plac
 }
 
 /// [`sip::user_key`] of the message whose headers SCRATCH tells of.
+#[allow(dead_code, reason = "for policies that choose by user; the decision asks by Call-ID and by source")]
 #[inline(always)]
 pub fn user_key(packet: &Packet, payload_at: usize, start: usize, which: u8) -> Option<u64> {
     match sipsteer_user_key(packet.context(), payload_at as u64, start as u64, which as u64) {
@@ -244,9 +245,12 @@ pub fn user_key(packet: &Packet, payload_at: usize, start: usize, which: u8) -> 
 #[inline(never)]
 pub extern "C" fn sipsteer_user_key(context: *mut xdp_md, payload_at: u64, start: u64, which: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
+    let (notes, which) = (tables.scratch, which as u8);
+    if sip::user_place(which).is_some_and(|place| notes.lacks(place)) {
+        sipsteer_onward(context, payload_at);
+    }
     let window = Packet::new(context).window(payload_at as usize);
-    let key = &tables.settings.hash_key;
-    sip::user_key(window, tables.scratch, start as usize, which as u8, key).unwrap_or(0)
+    sip::noted_user_key(window, notes, start as usize, which, &tables.settings.hash_key).unwrap_or(0)
 }
 
 /// No backend, as the result of [`ring_choice`].

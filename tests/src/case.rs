@@ -52,6 +52,11 @@ pub fn hash(value: &str) -> u32 {
     fold(SipHash13::of(&KEY, value.as_bytes()))
 }
 
+/// The key of a user.
+pub fn user_hash(user: &str) -> u64 {
+    SipHash13::of(&KEY, user.as_bytes())
+}
+
 /// A message with a start line that costs a step and so many lines before `line`, and room enough behind it that its end is not
 /// near.
 pub fn after_steps(steps: usize, line: &str) -> Vec<u8> {

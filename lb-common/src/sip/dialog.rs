@@ -26,17 +26,11 @@ pub struct DialogHeaders {
 /// header gives up after [`MAX_PARAMETER_STEPS`](crate::limits::MAX_PARAMETER_STEPS).
 #[inline(always)]
 pub fn dialog_headers<W: Window, N: Notes>(w: W, notes: N, key: &HashKey) -> DialogHeaders {
-    if are_behind_call_id(notes) {
+    if notes.lacks(Place::TO) || notes.lacks(Place::VIA) {
         onward(w, notes);
     }
     DialogHeaders {
         to_tag: parameter(w, notes, Place::TO, key),
         branch: parameter(w, notes, Place::VIA, key),
     }
-}
-
-/// Whether To or Via was not passed on the way to the Call-ID, and [`onward`] is due.
-#[inline(always)]
-pub fn are_behind_call_id<N: Notes>(notes: N) -> bool {
-    notes.noted(Place::TO) == 0 || notes.noted(Place::VIA) == 0
 }

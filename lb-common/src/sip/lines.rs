@@ -213,7 +213,7 @@ fn note<N: Notes>(notes: N, line: u64, offset: u32) -> bool {
     let len = if header.name.matches(line) { header.name.len } else { 1 };
     let next = swar::byte_of(line, len);
     let is_name = next <= b':' && 1 << next & SEPARATORS != 0;
-    if !is_name || notes.noted(header.place) != 0 {
+    if !is_name || !notes.lacks(header.place) {
         return false;
     }
     notes.note(header.place, offset + len);
@@ -222,7 +222,7 @@ fn note<N: Notes>(notes: N, line: u64, offset: u32) -> bool {
 
 #[inline(always)]
 fn all_noted<N: Notes>(notes: N) -> bool {
-    notes.noted(Place::FROM) != 0 && notes.noted(Place::TO) != 0 && notes.noted(Place::VIA) != 0
+    !notes.lacks(Place::FROM) && !notes.lacks(Place::TO) && !notes.lacks(Place::VIA)
 }
 
 /// Looks whether a line is the Call-ID.

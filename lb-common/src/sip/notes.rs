@@ -47,6 +47,11 @@ pub trait Notes: Copy {
     fn note(&self, place: Place, offset: u32);
     /// The offset that was written down last.
     fn noted(&self, place: Place) -> u32;
+    /// Whether the place was not noted yet.
+    #[inline(always)]
+    fn lacks(&self, place: Place) -> bool {
+        self.noted(place) == 0
+    }
 }
 
 /// Notes in plain memory.

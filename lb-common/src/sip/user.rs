@@ -7,7 +7,7 @@ use super::{
     parameter::state,
     swar::{self, Pattern},
     token::{Delimiters, hash_token},
-    window::{advance, behind, is_space, padded_word_at, skip_lws, some_bytes},
+    window::{advance, behind, hidden, is_space, padded_word_at, skip_lws, some_bytes},
 };
 use crate::{
     hash::HashKey,
@@ -35,11 +35,35 @@ struct Uri {
 /// The `@` must come within [`MAX_USER_STEPS`] steps, and the first [`MAX_USER`] bytes are hashed.
 #[inline(always)]
 pub fn user_key<W: Window, N: Notes>(w: W, notes: N, start: usize, which: u8, key: &HashKey) -> Option<u64> {
-    let uri = match which {
-        hash_by::FROM_USER => header_uri(w, notes, Place::FROM)?,
-        hash_by::TO_USER => header_uri(w, notes, Place::TO)?,
-        hash_by::REQUEST_USER => request_uri(w, start as u32)?,
-        _ => return None,
+    if user_place(which).is_some_and(|place| notes.lacks(place)) {
+        onward(w, notes);
+    }
+    noted_user_key(w, notes, start, which, key)
+}
+
+/// The header that a user stands in, if it is one.
+#[inline(always)]
+pub fn user_place(which: u8) -> Option<Place> {
+    match which {
+        hash_by::FROM_USER => Some(Place::FROM),
+        hash_by::TO_USER => Some(Place::TO),
+        _ => None,
+    }
+}
+
+/// [`user_key`] without a search for a header that is not noted.
+#[inline(always)]
+pub fn noted_user_key<W: Window, N: Notes>(
+    w: W,
+    notes: N,
+    start: usize,
+    which: u8,
+    key: &HashKey,
+) -> Option<u64> {
+    let uri = match user_place(which) {
+        Some(place) => header_uri(w, notes.noted(place))?,
+        None if which == hash_by::REQUEST_USER => request_uri(w, start as u32)?,
+        None => return None,
     };
     let user = user(w, uri)?;
     if w.byte(user as usize).is_none_or(UserEnd::delimits) {
@@ -70,13 +94,10 @@ fn request_uri<W: Window>(w: W, start: u32) -> Option<Uri> {
     None
 }
 
-/// The URI of a From or To header (RFC 3261 section 25.1: `name-addr` or `addr-spec`).
+/// The URI of a From or To header (RFC 3261 section 25.1: `name-addr` or `addr-spec`) with this offset behind its name, 0 for
+/// none.
 #[inline(always)]
-fn header_uri<W: Window, N: Notes>(w: W, notes: N, place: Place) -> Option<Uri> {
-    if notes.noted(place) == 0 {
-        onward(w, notes);
-    }
-    let header = notes.noted(place);
+fn header_uri<W: Window>(w: W, header: u32) -> Option<Uri> {
     if header == 0 {
         return None;
     }
@@ -149,7 +170,7 @@ fn user<W: Window>(w: W, uri: Uri) -> Option<u32> {
 /// Whether an `@` comes before the URI ends.
 #[inline(always)]
 fn has_user<W: Window>(w: W, from: u32, bare: bool) -> bool {
-    let more_ends = if bare { *b";,?" } else { *b">>>" };
+    let ends = hidden(u32::from_le_bytes(if bare { *b";,?>" } else { *b">>>>" }), from).to_le_bytes();
     let mut offset = from;
     let mut step = 0;
     while step < MAX_USER_STEPS {
@@ -157,11 +178,11 @@ fn has_user<W: Window>(w: W, from: u32, bare: bool) -> bool {
         offset = advance(offset, 0);
         let Some((word, len)) = some_bytes(w, offset) else { return false };
         let marks = swar::equal(word, b'@')
-            | swar::equal(word, b'>')
             | swar::at_most(word, b' ')
-            | swar::equal(word, more_ends[0])
-            | swar::equal(word, more_ends[1])
-            | swar::equal(word, more_ends[2]);
+            | swar::equal(word, ends[0])
+            | swar::equal(word, ends[1])
+            | swar::equal(word, ends[2])
+            | swar::equal(word, ends[3]);
         if marks != 0 {
             return swar::byte_of(word, swar::first(marks)) == b'@';
         }

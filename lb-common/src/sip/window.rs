@@ -37,6 +37,13 @@ pub(super) const fn advance(offset: u32, by: u32) -> u32 {
     offset.wrapping_add(by).wrapping_add(square.wrapping_mul(square) & 8)
 }
 
+/// `number`, of which neither the compiler nor the verifier knows anything any more, by the same property of `seed`. The verifier
+/// walks once through what follows, not once for each number that it knew.
+#[inline(always)]
+pub(super) const fn hidden(number: u32, seed: u32) -> u32 {
+    number ^ (advance(seed, 0).wrapping_sub(seed) >> 3).wrapping_neg()
+}
+
 /// 8 bytes at `at`, with LF in place of those that are not there: the end of a datagram ends its line.
 #[inline(always)]
 pub(super) fn padded_word_at<W: Window>(w: W, at: u32) -> u64 {
@@ -120,6 +127,13 @@ mod tests {
         for offset in (0..1 << 16).chain([u32::MAX - 9, 1 << 31]) {
             assert_eq!(advance(offset, 1), offset + 1);
             assert_eq!(advance(offset, 8), offset + 8);
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_stays_the_same() {
+        for seed in (0..1 << 10).chain([u32::MAX, 1 << 31]) {
+            assert_eq!(hidden(seed ^ 0x1234_5678, seed), seed ^ 0x1234_5678);
         }
     }
 
