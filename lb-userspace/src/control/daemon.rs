@@ -1,9 +1,12 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{lock::Lock, run, start::Options};
+use super::{lock::Lock, recent::Recent, run, start::Options};
 use crate::{
     config::Config,
-    core::model::{Circumstances, Model},
+    core::{
+        model::{Circumstances, Model},
+        wishes::Wishes,
+    },
     dataplane::{
         attach::{self, Attachment},
         clock::Clock,
@@ -16,6 +19,7 @@ use crate::{
     view::{
         self,
         facts::Facts,
+        services::RecentView,
         status::{DaemonView, Status},
     },
 };
@@ -29,7 +33,7 @@ use lb_common::{
     },
 };
 use sd_notify::NotifyState;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table.
@@ -65,6 +69,8 @@ pub struct Daemon {
     pub(super) options: Options,
     pub(super) _lock: Lock,
     pub(super) config: Config,
+    /// What operators want beyond it.
+    pub(super) wishes: Wishes,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -74,6 +80,7 @@ pub struct Daemon {
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
     pub(super) sweep_due: Instant,
+    pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
 }
 
@@ -103,6 +110,9 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        if let Err(failure) = self.note_recent() {
+            tracing::error!("{failure}");
+        }
         run::notify(&[NotifyState::Watchdog]);
         if Instant::now() >= self.sweep_due {
             let overdue = self.sweep().unwrap_or_else(|failure| {
@@ -130,7 +140,8 @@ impl Daemon {
             tracing::info!("{} of {} dialogs were overdue", swept.overdue, swept.entries);
         }
         let busy = swept.dialogs.keys().copied().collect();
-        let circumstances = Circumstances { busy: Some(busy), ..Circumstances::default() };
+        let circumstances =
+            Circumstances { busy: Some(busy), wishes: self.wishes.clone(), ..Circumstances::default() };
         let model = self
             .model
             .next(&self.config, &circumstances)
@@ -140,12 +151,27 @@ impl Daemon {
             tracing::info!("after a look at all dialogs: {summary}");
             self.watch_backends()?;
         }
+        self.correct_zone_loads()?;
         Ok(swept.overdue)
+    }
+
+    /// Notes what became of calls that found no room.
+    fn note_recent(&mut self) -> Result<(), Failure> {
+        let mut sample = BTreeMap::new();
+        for service in self.model.policies.keys() {
+            sample.insert(*service, (&self.tables.maps.service_counter(*service)?).into());
+        }
+        self.recent.note(Instant::now(), sample);
+        Ok(())
     }
 
     /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
     pub(super) fn write_facts(&self) {
-        let facts = Facts { node: self.config.node.name.clone(), config: self.options.config.clone() };
+        let facts = Facts {
+            node: self.config.node.name.clone(),
+            config: self.options.config.clone(),
+            differences: self.wishes.differences(&self.config),
+        };
         if let Err(e) = facts.write(&self.options.places.facts()) {
             tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
         }
@@ -159,6 +185,10 @@ impl Daemon {
             let reason = self.neighbours.reason(*id)?;
             Some((self.backend_name(*id), reason.to_string()))
         });
+        status.differences = self.wishes.differences(&self.config);
+        for service in &mut status.services {
+            service.recent = self.recent.of(service.id).map(|(length, calls)| RecentView::new(length, calls));
+        }
         status.daemon = Some(DaemonView {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

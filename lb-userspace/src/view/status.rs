@@ -1,7 +1,8 @@
 //! The state of the balancer in one document: from the maps and links, and, when a daemon runs, from it.
 
-use super::{backends::BackendView, services::ServiceView};
+use super::{backends::BackendView, services::ServiceView, zones::ZoneView};
 use crate::{
+    core::wishes::Difference,
     dataplane::{attach, maps::Maps, netlink::Link, pins::PinDir},
     failure::Failure,
 };
@@ -21,7 +22,7 @@ pub enum State {
 }
 
 /// The state of the balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// How it is.
     pub state: State,
@@ -33,8 +34,12 @@ pub struct Status {
     pub interfaces: Vec<InterfaceView>,
     /// Services.
     pub services: Vec<ServiceView>,
+    /// Zones.
+    pub zones: Vec<ZoneView>,
     /// Backends.
     pub backends: Vec<BackendView>,
+    /// What operators changed and the configuration does not say.
+    pub differences: Vec<Difference>,
     /// The dialog table.
     pub dialogs: DialogsView,
 }
@@ -112,13 +117,16 @@ pub fn interfaces(pins: &PinDir, links: &[Link]) -> Result<Vec<InterfaceView>, F
 pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link]) -> Result<Status, Failure> {
     let names = links.iter().map(|l| (l.ifindex, l.name.clone())).collect();
     let tally = maps.tally()?;
+    let services = super::services::services(maps)?;
     let mut status = Status {
         state: State::Ok,
         attention: Vec::new(),
         daemon: None,
         interfaces: interfaces(pins, links)?,
-        services: super::services::services(maps)?,
+        zones: super::zones::zones(maps, &services)?,
+        services,
         backends: super::backends::backends(maps, &names)?,
+        differences: Vec::new(),
         dialogs: DialogsView {
             entries: tally.entries,
             unconfirmed: tally.unconfirmed,
@@ -132,27 +140,10 @@ pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link]) -> Result<Status, F
 impl Status {
     /// Finds what needs attention and how bad it is.
     pub fn judge(&mut self) {
-        let mut attention = Vec::new();
-        for interface in &self.interfaces {
-            let name = &interface.name;
-            match interface.mode.as_deref() {
-                _ if interface.ifindex == 0 => attention.push(format!("interface {name} is gone")),
-                Some("generic") => {
-                    attention.push(format!("{name} runs in generic mode, several times slower"));
-                }
-                _ => {}
-            }
-        }
-        for backend in &self.backends {
-            if backend.health == "down" {
-                attention.push(format!("backend {} is down", backend.name));
-            }
-            if backend.next_hop.is_none() && backend.will != "disabled" {
-                let reason = self.daemon.as_ref().and_then(|d| d.unresolved.get(&backend.name));
-                let reason = reason.map(|r| format!(": {r}")).unwrap_or_default();
-                attention.push(format!("backend {} has no next hop{reason}", backend.name));
-            }
-        }
+        let mut attention = self.about_interfaces();
+        attention.extend(self.about_backends());
+        attention.extend(self.zones.iter().filter_map(|zone| self.about_zone(zone)));
+        attention.extend(self.services.iter().filter_map(about_refusals));
         if self.dialogs.entries * 10 > u64::from(self.dialogs.max) * 7 {
             attention.push(format!("the dialog table is {} % full", self.dialogs.percent()));
         }
@@ -167,7 +158,7 @@ impl Status {
             Some(_) => {}
         }
         let attached = self.interfaces.iter().any(|i| i.ifindex != 0);
-        let takes = self.backends.iter().any(|b| b.will == "enabled" && b.health == "up");
+        let takes = self.backends.iter().any(|b| b.will == "enabled" && b.health == "up" && !b.is_closed());
         if !attached {
             attention.insert(0, "the program is attached to no interface".to_owned());
         }
@@ -181,6 +172,69 @@ impl Status {
         };
         self.attention = attention;
     }
+}
+
+impl Status {
+    fn about_interfaces(&self) -> Vec<String> {
+        let about = |interface: &InterfaceView| {
+            let name = &interface.name;
+            match interface.mode.as_deref() {
+                _ if interface.ifindex == 0 => Some(format!("interface {name} is gone")),
+                Some("generic") => Some(format!("{name} runs in generic mode, several times slower")),
+                _ => None,
+            }
+        };
+        self.interfaces.iter().filter_map(about).collect()
+    }
+
+    fn about_backends(&self) -> Vec<String> {
+        let mut attention = Vec::new();
+        for backend in &self.backends {
+            if backend.health == "down" {
+                attention.push(format!("backend {} is down", backend.name));
+            }
+            if backend.next_hop.is_none() && backend.will != "disabled" {
+                let reason = self.daemon.as_ref().and_then(|d| d.unresolved.get(&backend.name));
+                let reason = reason.map(|r| format!(": {r}")).unwrap_or_default();
+                attention.push(format!("backend {} has no next hop{reason}", backend.name));
+            }
+        }
+        attention
+    }
+
+    /// Full, down and hot are three things. What operators wanted is none of them.
+    fn about_zone(&self, zone: &ZoneView) -> Option<String> {
+        if zone.will != "enabled" || zone.backends == 0 {
+            return None;
+        }
+        let name = &zone.name;
+        if zone.takers == 0 {
+            return Some(format!("zone {name}: none of its {} backends takes new calls", zone.backends));
+        }
+        let of_zone = |backend: &&BackendView| backend.zone.as_ref() == Some(name);
+        let takes = |backend: &&BackendView| {
+            backend.will == "enabled" && backend.health == "up" && !backend.is_closed()
+        };
+        if self.backends.iter().filter(of_zone).filter(takes).all(|b| b.full.is_some()) {
+            return Some(format!("zone {name} is full"));
+        }
+        let (utilisation, target) = zone.load.utilisation.zip(zone.target_utilisation)?;
+        zone.hot.then(|| format!("zone {name} is hot: utilisation {utilisation:.2}, target {target:.2}"))
+    }
+}
+
+/// Calls of the last minute that got no backend, and why.
+fn about_refusals(service: &ServiceView) -> Option<String> {
+    let recent = service.recent.as_ref()?;
+    let (full, down) = (recent.calls.refused_full, recent.calls.refused_down);
+    let why = match (full, down) {
+        (0, 0) => return None,
+        (_, 0) => "every backend in reach is full".to_owned(),
+        (0, _) => "no backend in reach takes calls".to_owned(),
+        _ => format!("{full} because every backend in reach is full, {down} because none takes calls"),
+    };
+    let name = &service.name;
+    Some(format!("{name} refused {} calls in the last {} s: {why}", full + down, recent.seconds))
 }
 
 impl DialogsView {
