@@ -87,9 +87,9 @@ pub(super) struct EnableArguments {
     care: Care,
 }
 
-/// Give a backend nothing at all: its calls in progress move to others, which do not know them.
+/// Give a backend nothing: its calls in progress move to others.
 ///
-/// To take a backend out without losing calls, drain it first. It stays so across reloads and restarts.
+/// Those do not know these calls, so most of them end. To take a backend out without losing calls, drain it first. It stays so across reloads and restarts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -124,9 +124,9 @@ pub(super) struct LimitArguments {
     care: Care,
 }
 
-/// Change a backend's share of new calls, relative to the others of its zone; calls in progress stay.
+/// Change a backend's share of new calls.
 ///
-/// It stays so across reloads and restarts.
+/// It is relative to the others of its zone, and calls in progress stay. It stays so across reloads and restarts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -118,9 +118,12 @@ impl Changes {
 /// Things by name and id, with what is told of them.
 type Told<V> = BTreeMap<(String, u16), V>;
 
-/// Services: address, forwarding and number of zones of each listener, and the policy.
-fn services(model: &Model) -> Told<(Vec<(String, u8, u8)>, Option<Policy>)> {
-    let mut services = Told::<(Vec<_>, _)>::new();
+/// What is told of a service: address, forwarding and number of zones of each listener, and the policy.
+type ToldService = (Vec<(String, u8, u8)>, Option<Policy>);
+
+/// Services.
+fn services(model: &Model) -> Told<ToldService> {
+    let mut services = Told::<ToldService>::new();
     for (index, listener) in &model.listeners {
         let tiers = model.services.get(&listener.address).map_or(0, |s| s.tiers);
         let id = (index / limits::MAX_LISTENERS) as u16;
