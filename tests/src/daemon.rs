@@ -121,6 +121,8 @@ pub struct Node<'a> {
     pub pins: PathBuf,
     /// Socket and locks.
     pub run: PathBuf,
+    /// What operators want.
+    pub state: PathBuf,
     /// The configuration file.
     pub config: PathBuf,
     _cleanup: Cleanup,
@@ -143,6 +145,7 @@ impl<'a> Node<'a> {
             _cleanup: Cleanup::new(move || unpin(&pinned)),
             pins,
             run: folder.join("run"),
+            state: folder.join("state"),
             config: folder.join("sipsteer.toml"),
         };
         fs::create_dir_all(&node.run)?;
@@ -253,6 +256,7 @@ impl<'a> Node<'a> {
     fn places(&self, config: bool) -> Vec<std::ffi::OsString> {
         let mut places =
             vec!["--pin-dir".into(), (&self.pins).into(), "--run-dir".into(), (&self.run).into()];
+        places.extend(["--state-dir".into(), (&self.state).into()]);
         if config {
             places.extend(["--config".into(), (&self.config).into()]);
         }

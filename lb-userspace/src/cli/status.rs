@@ -3,7 +3,7 @@
 use super::{
     Context, backend,
     output::{Output, grouped, table},
-    service,
+    service, zone,
 };
 use crate::{
     control::{client, start},
@@ -13,16 +13,20 @@ use crate::{
     },
     failure::{Failure, Kind},
     view::{
-        backends::InterfaceNames,
+        backends::{BackendView, InterfaceNames},
         facts::Facts,
         status::{InterfaceView, State, Status, from_maps},
     },
 };
 use hyper::Method;
 
+/// Most backends that are shown.
+const SHOWN: usize = 20;
+
 /// Show how the balancer is, and what needs attention.
 ///
-/// Asks the daemon; without one, as root, it reads the pinned maps.
+/// Asks the daemon; without one, as root, it reads the pinned maps. Of more than 20 backends it shows those that are down,
+/// full, not enabled or without a next hop.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -41,7 +45,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Fa
     let facts = Facts::read(&context.places.facts());
     let status = match client::call::<Status>(&context.places.socket(), Method::GET, "/v1/status") {
         Ok(status) => status,
-        Err(asked) => without_daemon(context).map_err(|read| better(asked, read))?,
+        Err(asked) => without_daemon(context, &facts).map_err(|read| better(asked, read))?,
     };
     let first = first_line(&status, &facts);
     let text = if arguments.brief { first } else { format!("{first}\n{}", details(&status)) };
@@ -62,10 +66,12 @@ fn better(asked: Failure, read: Failure) -> Failure {
     if asked.kind == Kind::NotRunning { read } else { asked }
 }
 
-fn without_daemon(context: &Context) -> Result<Status, Failure> {
+fn without_daemon(context: &Context, facts: &Facts) -> Result<Status, Failure> {
     let pins = &context.places.pins;
     let maps = Maps::open(pins)?;
-    from_maps(pins, &maps, &links()?)
+    let mut status = from_maps(pins, &maps, &links()?)?;
+    status.differences = facts.differences.clone();
+    Ok(status)
 }
 
 /// The interfaces of the host.
@@ -114,7 +120,9 @@ fn details(status: &Status) -> String {
     text.push('\n');
     text.push_str(&service::text(&status.services));
     text.push('\n');
-    text.push_str(&backend::text(&status.backends));
+    text.push_str(&zone::text(&status.zones));
+    text.push('\n');
+    text.push_str(&backends(&status.backends));
     let dialogs = &status.dialogs;
     text.push_str(&format!(
         "\nDIALOGS  {} of {} ({} %), unconfirmed {}\n",
@@ -123,10 +131,24 @@ fn details(status: &Status) -> String {
         dialogs.percent(),
         grouped(dialogs.unconfirmed)
     ));
+    text.push_str(&backend::told(&status.differences));
     for sentence in &status.attention {
         text.push_str(&format!("Look at: {sentence}\n"));
     }
     text
+}
+
+/// Backends as a table that fits a screen.
+fn backends(views: &[BackendView]) -> String {
+    if views.len() <= SHOWN {
+        return backend::text(views);
+    }
+    let odd = |view: &&BackendView| {
+        view.will != "enabled" || view.health != "up" || view.full.is_some() || view.next_hop.is_none()
+    };
+    let odd: Vec<BackendView> = views.iter().filter(odd).take(SHOWN).cloned().collect();
+    let shown = if odd.is_empty() { String::new() } else { backend::text(&odd) };
+    format!("{shown}{} of {} backends; `sipsteer backend list` shows all\n", odd.len(), views.len())
 }
 
 fn interface_row(view: &InterfaceView) -> [String; 4] {

@@ -1,9 +1,12 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{lock::Lock, run, start::Options};
+use super::{lock::Lock, recent::Recent, run, start::Options};
 use crate::{
     config::Config,
-    core::model::{Circumstances, Model},
+    core::{
+        model::{Circumstances, Model},
+        wishes::Wishes,
+    },
     dataplane::{
         attach::{self, Attachment},
         load::Programs,
@@ -15,6 +18,7 @@ use crate::{
     view::{
         self,
         facts::Facts,
+        services::RecentView,
         status::{DaemonView, Status},
     },
 };
@@ -24,7 +28,7 @@ use lb_common::map::{
     settings::Settings,
 };
 use sd_notify::NotifyState;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table while removed backends wait for their last dialog to end.
@@ -53,6 +57,8 @@ pub struct Daemon {
     pub(super) options: Options,
     pub(super) _lock: Lock,
     pub(super) config: Config,
+    /// What operators want beyond it.
+    pub(super) wishes: Wishes,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -61,6 +67,7 @@ pub struct Daemon {
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
     pub(super) census_due: Instant,
+    pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
 }
 
@@ -91,6 +98,9 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        if let Err(failure) = self.note_recent() {
+            tracing::error!("{failure}");
+        }
         run::notify(&[NotifyState::Watchdog]);
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed && Instant::now() >= self.census_due {
@@ -106,7 +116,8 @@ impl Daemon {
         let census = tend::census(&self.tables.maps)?;
         tracing::debug!("counted all dialogs in {} us", census.microseconds);
         let busy = census.dialogs.keys().copied().collect();
-        let circumstances = Circumstances { busy: Some(busy), ..Circumstances::default() };
+        let circumstances =
+            Circumstances { busy: Some(busy), wishes: self.wishes.clone(), ..Circumstances::default() };
         let model = self
             .model
             .next(&self.config, &circumstances)
@@ -116,12 +127,26 @@ impl Daemon {
             tracing::info!("after a look at all dialogs: {summary}");
             self.watch_backends()?;
         }
+        self.correct_zone_loads()
+    }
+
+    /// Notes what became of calls that found no room.
+    fn note_recent(&mut self) -> Result<(), Failure> {
+        let mut sample = BTreeMap::new();
+        for service in self.model.policies.keys() {
+            sample.insert(*service, (&self.tables.maps.service_counter(*service)?).into());
+        }
+        self.recent.note(Instant::now(), sample);
         Ok(())
     }
 
     /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
     pub(super) fn write_facts(&self) {
-        let facts = Facts { node: self.config.node.name.clone(), config: self.options.config.clone() };
+        let facts = Facts {
+            node: self.config.node.name.clone(),
+            config: self.options.config.clone(),
+            differences: self.wishes.differences(&self.config),
+        };
         if let Err(e) = facts.write(&self.options.places.facts()) {
             tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
         }
@@ -135,6 +160,10 @@ impl Daemon {
             let reason = self.neighbours.reason(*id)?;
             Some((self.backend_name(*id), reason.to_string()))
         });
+        status.differences = self.wishes.differences(&self.config);
+        for service in &mut status.services {
+            service.recent = self.recent.of(service.id).map(|(length, calls)| RecentView::new(length, calls));
+        }
         status.daemon = Some(DaemonView {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

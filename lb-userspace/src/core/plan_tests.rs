@@ -115,7 +115,7 @@ fn the_summary_counts_and_names() {
     let three = model(&simple(3));
     assert_eq!(
         summary(&Model::default(), &three),
-        "+1 service, +3 backends, ring uk of trunks: 100.0 % of new calls move, 0 live calls move"
+        "+1 service, +1 zone, +3 backends, ring uk of trunks: 100.0 % of new calls move, 0 live calls move"
     );
     let four = three.next(&simple(4), &Circumstances::default()).unwrap();
     let added = summary(&three, &four);

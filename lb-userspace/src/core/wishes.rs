@@ -75,6 +75,13 @@ pub struct Difference {
     pub undo: String,
 }
 
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { what, name, key, file, now, undo } = self;
+        write!(f, "{what} {name}: {key} is {now}, the file says {file}; to undo: {undo}")
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands references over")]
 fn is_enabled(will: &Will) -> bool {
     *will == Will::Enabled

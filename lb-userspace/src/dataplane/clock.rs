@@ -33,6 +33,12 @@ pub struct Now {
     pub hz: u32,
 }
 
+/// Time as the program reads it for calls per second (`bpf_ktime_get_ns`, CLOCK_MONOTONIC), in nanoseconds.
+pub fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
 /// The pinned program `clock`, which reads the kernel's clocks.
 #[derive(Debug)]
 pub struct Clock(Xdp);

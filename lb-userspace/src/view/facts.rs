@@ -1,18 +1,22 @@
 //! What the maps do not say, left in the run directory by the daemon.
 
+use crate::core::wishes::Difference;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-/// Names that the CLI wants with or without a daemon.
+/// What the CLI wants to know with or without a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Name of the balancer.
     pub node: String,
     /// Its configuration file.
     pub config: PathBuf,
+    /// What is not as that file says.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
 }
 
 impl Facts {
@@ -45,7 +49,7 @@ mod tests {
     fn facts_come_back_and_their_absence_is_no_error() {
         let path = std::env::temp_dir().join(format!("sipsteer-facts-{}.json", std::process::id()));
         assert_eq!(Facts::read(&path), Facts { node: host_name(), ..Facts::default() });
-        let facts = Facts { node: "lb1".to_owned(), config: "/etc/x.toml".into() };
+        let facts = Facts { node: "lb1".to_owned(), config: "/etc/x.toml".into(), differences: Vec::new() };
         facts.write(&path).unwrap();
         assert_eq!(Facts::read(&path), facts);
         fs::write(&path, "{").unwrap();
