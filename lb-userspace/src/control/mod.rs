@@ -1,7 +1,7 @@
 //! The daemon: brings the data plane up, keeps its maps true, answers on its socket.
 //!
 //! * [`start`]: checks first, then maps, then programs, then interfaces.
-//! * [`daemon`] and two files beside it: what it does afterwards.
+//! * [`daemon`] and three files beside it: what it does afterwards.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket.
 //!
 //! Stopping it, in whatever way, leaves the data plane at work.
@@ -15,6 +15,7 @@ pub mod lock;
 mod network;
 mod reload;
 pub mod run;
+mod slow_path;
 pub mod start;
 
 use crate::dataplane::pins::PinDir;

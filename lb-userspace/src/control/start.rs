@@ -4,7 +4,7 @@
 use super::{
     Places,
     daemon::{Daemon, Since},
-    file, hash_key, lock,
+    file, hash_key, lock, slow_path,
 };
 use crate::{
     config::Config,
@@ -88,6 +88,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
 
     let attachments =
         attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
+    let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
     let mut daemon = Daemon {
@@ -103,9 +104,11 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         clock,
         hz,
         attachments,
+        slow_path,
         sweep_due: Instant::now(),
         reload_refused: None,
     };
+    daemon.listen_slowly();
     daemon.write_facts();
     daemon.drop_other_links();
     daemon.set_ports()?;

@@ -7,6 +7,7 @@ pub mod counters;
 pub mod dialogs;
 pub mod facts;
 pub mod services;
+pub mod slow_path;
 pub mod status;
 
 use lb_common::map::backend::{health, name_of, will};
