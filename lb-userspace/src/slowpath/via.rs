@@ -127,9 +127,11 @@ fn lws(text: &[u8]) -> Parsed<'_, &[u8]> {
     take_while(is_lws).parse(text)
 }
 
-/// Splits a Via header into its values; none for one that cannot be split.
+/// Splits a Via header into its values; one in which quotes or angle brackets are open stays whole.
 pub fn values(header: &[u8]) -> impl Iterator<Item = &[u8]> {
-    split_outside(header, b',').into_iter().flatten()
+    let pieces = split_outside(header, b',');
+    let whole = pieces.is_none().then_some(header);
+    pieces.into_iter().flatten().chain(whole)
 }
 
 #[cfg(test)]
@@ -166,6 +168,7 @@ mod tests {
         let via = read("SIP/2.0/UDP a;branch=1 , SIP/2.0/TCP b;branch=2").unwrap();
         assert_eq!((via.host, via.more), (&b"a"[..], &b", SIP/2.0/TCP b;branch=2"[..]));
         assert_eq!(values(b"SIP/2.0/UDP a;x=\",\",SIP/2.0/TCP b").count(), 2);
+        assert_eq!(values(b"SIP/2.0/UDP a;x=\",SIP/2.0/TCP b").count(), 1, "the quote is open");
     }
 
     #[test]
