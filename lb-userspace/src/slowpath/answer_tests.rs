@@ -65,6 +65,8 @@ fn received_and_rport_are_added_only_where_they_belong() {
         via("192.0.2.9;rport;branch=x"),
         "Via: SIP/2.0/UDP 192.0.2.9;rport=5071;branch=x;received=192.0.2.9"
     );
+    assert_eq!(via("192.0.2.9;rport="), "Via: SIP/2.0/UDP 192.0.2.9;rport=5071;received=192.0.2.9");
+    assert_eq!(via("192.0.2.9;rport=1"), "Via: SIP/2.0/UDP 192.0.2.9;rport=1");
     assert_eq!(
         via("a;branch=x , SIP/2.0/UDP b"),
         "Via: SIP/2.0/UDP a;branch=x;received=192.0.2.9, SIP/2.0/UDP b"

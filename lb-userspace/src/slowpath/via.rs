@@ -64,7 +64,8 @@ impl<'a> Via<'a> {
         // What stands before the first semicolon is nothing.
         pieces.skip(1).map(|text| {
             let (name, value) = parameter(text);
-            Parameter { text: text.trim_ascii(), name, value }
+            // Some write `rport=` and mean `rport`.
+            Parameter { text: text.trim_ascii(), name, value: value.filter(|v| !v.is_empty()) }
         })
     }
 
@@ -181,6 +182,7 @@ mod tests {
             ("SIP/2.0/UDP 192.0.2.3", true),
             ("SIP/2.0/UDP host.example.com", true),
             ("SIP/2.0/UDP 192.0.2.2;rport", true),
+            ("SIP/2.0/UDP 192.0.2.2;rport=", true),
             ("SIP/2.0/UDP 192.0.2.2;rport=5060", false),
         ] {
             assert_eq!(read(text).unwrap().wants_received(source), wanted, "{text}");
