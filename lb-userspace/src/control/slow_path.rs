@@ -21,13 +21,13 @@ use lb_common::hash::HashKey;
 /// When a map may not be opened.
 pub(super) fn start(pins: &PinDir, key: HashKey) -> Result<SlowPath, Failure> {
     let world = Box::new(LiveMaps::new(Loads::open(pins)?));
-    Ok(SlowPath::start(world, key, Manner::default(), clock::monotonic))
+    Ok(SlowPath::start(world, key, clock::monotonic))
 }
 
 impl Daemon {
     /// Answers at the listeners of the configuration and nowhere else.
     pub(super) fn listen_slowly(&mut self) {
-        self.slow_path.listen(directory(&self.config, &self.model));
+        self.slow_path.listen(directory(&self.config, &self.model), Manner::default());
     }
 
     /// What the slow path does.

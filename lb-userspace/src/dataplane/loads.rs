@@ -1,9 +1,14 @@
 //! How backends and zones stand: typed handles for the maps of capacity, to read; and the word by which the daemon says that it
 //! answers.
 
-use super::{adopt::map_failure, load::open_map, pins::PinDir};
+use super::{
+    adopt::map_failure,
+    load::open_map,
+    pins::PinDir,
+    sys::{self, Cursor},
+};
 use crate::failure::{Failure, chain};
-use aya::maps::{Array, MapData, MapError};
+use aya::maps::{Array, IterableMap, MapData, MapError};
 use lb_common::{
     limits,
     map::{
@@ -14,6 +19,7 @@ use lb_common::{
         zone::{Members, Policy, Zone},
     },
 };
+use std::os::fd::AsFd;
 
 /// Handles for POLICIES, ZONES, ZONE_MEMBERS, BACKENDS, BACKEND_LOADS and SLOW_PATH.
 pub struct Loads {
@@ -93,20 +99,20 @@ impl Loads {
         Ok((backend, read(&self.loads, id.into(), name::BACKEND_LOADS)?))
     }
 
-    /// All backends of a zone, those that take no calls included.
+    /// All backends of a zone that are in the configuration, those that take no calls included.
     ///
     /// # Errors
     /// The kernel's.
     pub fn all_of_zone(&self, zone: u16) -> Result<Vec<Backend>, Failure> {
-        let mut found = Vec::new();
-        for id in 0..limits::MAX_BACKENDS {
-            let backend = read(&self.backends, id, name::BACKENDS)?;
-            let configured = backend.will != will::ABSENT && backend.will != will::REMOVED;
-            if configured && backend.zone == zone {
-                found.push(backend);
-            }
-        }
-        Ok(found)
+        let data: &MapData = IterableMap::map(&self.backends);
+        let mut ids = vec![0_u32; limits::MAX_BACKENDS as usize];
+        let mut backends = vec![Backend::default(); limits::MAX_BACKENDS as usize];
+        let (count, _) =
+            sys::lookup_batch(data.fd().as_fd(), &mut Cursor::default(), &mut ids, &mut backends)
+                .map_err(|e| Failure::bad("map_io", format!("cannot read BACKENDS: {e}")))?;
+        backends.truncate(count);
+        backends.retain(|b| b.zone == zone && b.will != will::ABSENT && b.will != will::REMOVED);
+        Ok(backends)
     }
 
     /// Tells the program until when the daemon answers, in monotonic nanoseconds.

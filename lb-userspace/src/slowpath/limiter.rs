@@ -87,13 +87,13 @@ impl Pace {
 impl Limiter {
     /// A limiter that has counted nothing.
     pub fn new(key: HashKey, rates: Rates) -> Limiter {
-        Limiter {
-            key,
-            source: Pace::new(rates.per_source, rates.burst_per_source),
-            total: Pace::new(rates.total, rates.total_burst),
-            words: vec![0; 2 * ROW].into_boxed_slice(),
-            all: 0,
-        }
+        let (source, total) = paces(rates);
+        Limiter { key, source, total, words: vec![0; 2 * ROW].into_boxed_slice(), all: 0 }
+    }
+
+    /// Goes on with other rates; what was counted stays counted.
+    pub fn set_rates(&mut self, rates: Rates) {
+        (self.source, self.total) = paces(rates);
     }
 
     /// Takes note of an answer to `source` at `now`, in nanoseconds, if it may go out.
@@ -117,6 +117,11 @@ impl Limiter {
         self.all = self.total.after(self.all, now);
         Ok(())
     }
+}
+
+/// The paces for one source and for all.
+fn paces(rates: Rates) -> (Pace, Pace) {
+    (Pace::new(rates.per_source, rates.burst_per_source), Pace::new(rates.total, rates.total_burst))
 }
 
 /// The places of a source's two words.
@@ -203,6 +208,15 @@ mod tests {
         }
         let refused = (100_000..110_000).filter(|n| limiter.admit(source(*n), START).is_err()).count();
         assert!(refused < 100, "{refused} of 10,000");
+    }
+
+    #[test]
+    fn other_rates_count_from_now_on() {
+        let mut limiter = Limiter::new(KEY, Rates { per_source: 1, burst_per_source: 0, ..Rates::default() });
+        assert_eq!(limiter.admit(source(1), START), Ok(()));
+        limiter.set_rates(Rates { per_source: 1, burst_per_source: 1, ..Rates::default() });
+        assert_eq!(limiter.admit(source(1), START), Ok(()));
+        assert_eq!(limiter.admit(source(1), START), Err(Excess::Source));
     }
 
     #[test]

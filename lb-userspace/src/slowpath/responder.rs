@@ -7,7 +7,7 @@ use super::{
     room::{Decision, Outlook},
     tally::Outcome,
 };
-use lb_common::{decide::own_tag, hash::HashKey};
+use lb_common::{decide::own_tag, hash::HashKey, sip::Method};
 use std::{net::SocketAddr, ops::RangeInclusive};
 
 /// How answers are given.
@@ -32,6 +32,12 @@ impl Responder {
     /// A responder with the node's key, which the program knows its answers by.
     pub fn new(key: HashKey, manner: Manner) -> Responder {
         Responder { key, retry_after: manner.retry_after, limiter: Limiter::new(key, manner.rates) }
+    }
+
+    /// Goes on in another manner.
+    pub fn set_manner(&mut self, manner: Manner) {
+        self.limiter.set_rates(manner.rates);
+        self.retry_after = manner.retry_after;
     }
 
     /// The answer to a datagram that came from `source` at `now`, in nanoseconds, and what became of it. `outlook` is asked only
@@ -60,7 +66,7 @@ impl Responder {
         if request.to_tag {
             return Err(Outcome::InDialog);
         }
-        if !matches!(request.method, lb_common::sip::Method::Invite | lb_common::sip::Method::Options) {
+        if !matches!(request.method, Method::Invite | Method::Options) {
             return Err(Outcome::OtherMethod);
         }
         let outlook = outlook().ok_or(Outcome::NotKnown)?;
@@ -166,6 +172,17 @@ mod tests {
         let outcomes: Vec<_> = (0..30).map(|_| answer(&mut responder, INVITE, &full(true)).0).collect();
         assert_eq!(outcomes.iter().filter(|o| **o == Outcome::Redirected).count(), 21);
         assert_eq!(outcomes[29], Outcome::OverSourceLimit);
+    }
+
+    #[test]
+    fn another_manner_shows_in_the_next_answer() {
+        let mut responder = responder();
+        let plain = answer(&mut responder, INVITE, &full(false)).1.unwrap();
+        assert!(!plain.contains("Retry-After"), "{plain}");
+        responder.set_manner(Manner { retry_after: Some(3..=3), ..Manner::default() });
+        let roomy = INVITE.replace("length", "length and more of it");
+        let told = answer(&mut responder, &roomy, &full(false)).1.unwrap();
+        assert!(told.contains("\r\nRetry-After: 3\r\n"), "{told}");
     }
 
     #[test]

@@ -74,10 +74,10 @@ pub struct Report {
 
 impl SlowPath {
     /// Starts with no sockets. `clock` tells monotonic nanoseconds. To be called within a runtime.
-    pub fn start(world: Box<dyn World>, key: HashKey, manner: Manner, clock: fn() -> u64) -> SlowPath {
+    pub fn start(world: Box<dyn World>, key: HashKey, clock: fn() -> u64) -> SlowPath {
         let shared = Arc::new(Mutex::new(Shared {
             world,
-            responder: Responder::new(key, manner),
+            responder: Responder::new(key, Manner::default()),
             services: BTreeMap::new(),
             working: BTreeSet::new(),
             tally: Tally::default(),
@@ -88,11 +88,11 @@ impl SlowPath {
         SlowPath { shared, tasks: BTreeMap::new(), deaf: BTreeMap::new(), heart }
     }
 
-    /// Listens at the addresses of a directory and no others; sockets that stay are left alone. Where it cannot listen, the
-    /// reason is logged and the service goes without answers.
-    pub fn listen(&mut self, directory: Directory) {
+    /// Listens at the addresses of a directory and no others, and answers in this manner; sockets that stay are left alone.
+    /// Where it cannot listen, the reason is logged and the service goes without answers.
+    pub fn listen(&mut self, directory: Directory, manner: Manner) {
         let wanted: BTreeSet<SocketAddr> = directory.listeners.keys().copied().collect();
-        lock(&self.shared).take_directory(directory);
+        lock(&self.shared).take(directory, manner);
         let gone: Vec<SocketAddr> = self.tasks.keys().filter(|a| !wanted.contains(a)).copied().collect();
         for address in gone {
             if let Some(task) = self.tasks.remove(&address) {
@@ -152,7 +152,8 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Shared {
-    fn take_directory(&mut self, directory: Directory) {
+    fn take(&mut self, directory: Directory, manner: Manner) {
+        self.responder.set_manner(manner);
         self.services.clone_from(&directory.listeners);
         self.working.retain(|address| directory.listeners.contains_key(address));
         self.world.set_directory(directory);

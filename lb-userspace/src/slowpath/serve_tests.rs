@@ -67,7 +67,7 @@ fn directory(listeners: &[SocketAddr]) -> Directory {
 }
 
 fn start(world: &Made) -> SlowPath {
-    SlowPath::start(Box::new(world.clone()), KEY, Manner::default(), standing_clock)
+    SlowPath::start(Box::new(world.clone()), KEY, standing_clock)
 }
 
 fn request(method: &str, call_id: &str) -> Vec<u8> {
@@ -92,7 +92,7 @@ async fn ask(client: &UdpSocket, to: SocketAddr, request: &[u8]) -> String {
 async fn requests_are_answered_as_the_service_stands() {
     let (world, address) = (Made::default(), free_address());
     let mut slow_path = start(&world);
-    slow_path.listen(directory(&[address]));
+    slow_path.listen(directory(&[address]), Manner::default());
     assert_eq!(world.last_word(), Some(START + HOLDS_NS));
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = client.local_addr().unwrap().port();
@@ -131,17 +131,17 @@ async fn a_listener_that_goes_is_closed_and_one_that_stays_is_left_alone() {
     let (world, first, second) = (Made::default(), free_address(), free_address());
     world.stands(Condition::Full, Condition::Full);
     let mut slow_path = start(&world);
-    slow_path.listen(directory(&[first]));
-    slow_path.listen(directory(&[first, second]));
+    slow_path.listen(directory(&[first]), Manner::default());
+    slow_path.listen(directory(&[first, second]), Manner::default());
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     for address in [first, second] {
         assert!(ask(&client, address, &request("INVITE", "a")).await.starts_with("SIP/2.0 503 "));
     }
-    slow_path.listen(directory(&[second]));
+    slow_path.listen(directory(&[second]), Manner::default());
     assert_eq!(slow_path.report().listening, [second]);
     released(first).await;
     assert_eq!(world.last_word(), Some(START + HOLDS_NS));
-    slow_path.listen(directory(&[]));
+    slow_path.listen(directory(&[]), Manner::default());
     assert_eq!(world.last_word(), Some(0), "nobody answers without a socket");
 }
 
@@ -150,14 +150,14 @@ async fn where_somebody_else_listens_there_are_no_answers_until_a_reload_finds_t
     let (world, other) = (Made::default(), std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
     let (taken, free) = (other.local_addr().unwrap(), free_address());
     let mut slow_path = start(&world);
-    slow_path.listen(directory(&[taken]));
+    slow_path.listen(directory(&[taken]), Manner::default());
     assert_eq!(world.last_word(), Some(0));
-    slow_path.listen(directory(&[taken, free]));
+    slow_path.listen(directory(&[taken, free]), Manner::default());
     let report = slow_path.report();
     assert_eq!(report.listening, [free]);
     assert!(report.deaf[&taken].contains("another program listens there"), "{report:?}");
     drop(other);
-    slow_path.listen(directory(&[taken, free]));
+    slow_path.listen(directory(&[taken, free]), Manner::default());
     assert_eq!((slow_path.report().listening.len(), slow_path.report().deaf.len()), (2, 0));
 }
 
@@ -165,7 +165,7 @@ async fn where_somebody_else_listens_there_are_no_answers_until_a_reload_finds_t
 async fn the_end_is_told_and_the_sockets_are_closed() {
     let (world, address) = (Made::default(), free_address());
     let mut slow_path = start(&world);
-    slow_path.listen(directory(&[address]));
+    slow_path.listen(directory(&[address]), Manner::default());
     assert_eq!(world.last_word(), Some(START + HOLDS_NS));
     drop(slow_path);
     assert_eq!(world.last_word(), Some(0));
