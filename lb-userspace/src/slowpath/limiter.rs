@@ -96,19 +96,34 @@ impl Limiter {
         (self.source, self.total) = paces(rates);
     }
 
-    /// Takes note of an answer to `source` at `now`, in nanoseconds, if it may go out.
+    /// Whether an answer to `source` could go out at `now`, in nanoseconds.
     ///
     /// # Errors
-    /// Which limit it is beyond; then nothing is noted.
-    pub fn admit(&mut self, source: IpAddr, now: u64) -> Result<(), Excess> {
-        let places = places(&self.key, source);
-        let next = places.map(|place| self.words[place]).into_iter().min().unwrap_or_default();
+    /// Which limit it would be beyond.
+    pub fn check(&self, source: IpAddr, now: u64) -> Result<(), Excess> {
+        self.check_at(places(&self.key, source), now).map(drop)
+    }
+
+    /// The time of the next answer at these places, if one may go out.
+    fn check_at(&self, places: [usize; 2], now: u64) -> Result<u64, Excess> {
+        let [first, second] = places.map(|place| self.words[place]);
+        let next = first.min(second);
         if !self.source.allows(next, now) {
             return Err(Excess::Source);
         }
         if !self.total.allows(self.all, now) {
             return Err(Excess::Total);
         }
+        Ok(next)
+    }
+
+    /// Takes note of an answer to `source` at `now`, in nanoseconds, if it may go out.
+    ///
+    /// # Errors
+    /// Which limit it is beyond; then nothing is noted.
+    pub fn admit(&mut self, source: IpAddr, now: u64) -> Result<(), Excess> {
+        let places = places(&self.key, source);
+        let next = self.check_at(places, now)?;
         let after = self.source.after(next, now);
         for place in places {
             // The fuller word counts others too, and need not grow for this one.

@@ -1,7 +1,7 @@
 //! A request, read as far as an answer to it needs (RFC 3261 section 8.2.6). Nothing is copied.
 
 use super::{
-    header::{Header, Name, headers, is_lws, is_one_line, parameter, split_body, split_outside},
+    header::{Name, headers, is_lws, is_one_line, parameter, split_body, split_outside},
     via::{self, Via},
 };
 use lb_common::{
@@ -104,20 +104,15 @@ impl<'a> Request<'a> {
         }
         let (section, body) = split_body(behind).ok_or(Unfit::Endless)?;
 
-        let all = headers(section);
-        let from_header = only(all.clone(), Name::From).ok_or(Unfit::From)?;
-        let to = only(all.clone(), Name::To).ok_or(Unfit::To)?;
-        let call_id = only(all.clone(), Name::CallId).ok_or(Unfit::CallId)?;
-        let cseq = only(all.clone(), Name::CSeq).ok_or(Unfit::CSeq)?;
-        check_content_length(all.clone(), body.len()).ok_or(Unfit::ContentLength)?;
-        if !cseq_is_of(cseq, name) {
-            return Err(Unfit::CSeq);
+        let found = Found::in_section(section);
+        let from_header = found.from.only().ok_or(Unfit::From)?;
+        let to = found.to.only().ok_or(Unfit::To)?;
+        let call_id = found.call_id.only().ok_or(Unfit::CallId)?;
+        let cseq = found.cseq.only().filter(|cseq| cseq_is_of(cseq, name)).ok_or(Unfit::CSeq)?;
+        if !body_is_whole(&found.content_length, body.len()) {
+            return Err(Unfit::ContentLength);
         }
-        let mut vias = all.filter(|h| h.is(Name::Via));
-        let top_via = vias.next().and_then(|h| Via::read(h.value)).ok_or(Unfit::Via)?;
-        if !headers(section).filter(|h| h.is(Name::Via)).all(|h| is_one_line(h.value)) {
-            return Err(Unfit::Via);
-        }
+        let top_via = found.top_via.filter(|_| !found.broken_via).and_then(Via::read).ok_or(Unfit::Via)?;
         // The program's own reading decides what the call key and what a To tag is.
         let CallId::Found { at } = sip::call_id(window, from) else { return Err(Unfit::CallId) };
         if !std::ptr::eq(datagram[at..].as_ptr(), call_id.as_ptr()) {
@@ -161,22 +156,70 @@ fn start_line(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((method, uri))
 }
 
-/// The value of the only header of this name; `None` also if it is empty or not on one line.
-fn only<'a>(mut all: impl Iterator<Item = Header<'a>>, name: Name) -> Option<&'a [u8]> {
-    let value = all.find(|h| h.is(name))?.value;
-    let single = all.all(|h| !h.is(name));
-    (single && !value.is_empty() && is_one_line(value)).then_some(value)
+/// The headers that matter, found in one pass.
+#[derive(Default)]
+struct Found<'a> {
+    from: Single<'a>,
+    to: Single<'a>,
+    call_id: Single<'a>,
+    cseq: Single<'a>,
+    content_length: Single<'a>,
+    top_via: Option<&'a [u8]>,
+    /// A Via, maybe not the topmost, is not on one line.
+    broken_via: bool,
+}
+
+impl<'a> Found<'a> {
+    fn in_section(section: &'a [u8]) -> Found<'a> {
+        let mut found = Found::default();
+        for header in headers(section) {
+            if header.is(Name::Via) {
+                found.top_via = found.top_via.or(Some(header.value));
+                found.broken_via |= !is_one_line(header.value);
+                continue;
+            }
+            let singles = [
+                (Name::From, &mut found.from),
+                (Name::To, &mut found.to),
+                (Name::CallId, &mut found.call_id),
+                (Name::CSeq, &mut found.cseq),
+                (Name::ContentLength, &mut found.content_length),
+            ];
+            if let Some((_, single)) = singles.into_iter().find(|(name, _)| header.is(*name)) {
+                single.add(header.value);
+            }
+        }
+        found
+    }
+}
+
+/// A header that may be there once.
+#[derive(Default)]
+struct Single<'a> {
+    value: Option<&'a [u8]>,
+    doubled: bool,
+}
+
+impl<'a> Single<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        self.doubled |= self.value.is_some();
+        self.value = Some(value);
+    }
+
+    /// Its value; `None` if it is not there once, empty, or not on one line.
+    fn only(&self) -> Option<&'a [u8]> {
+        self.value.filter(|value| !self.doubled && !value.is_empty() && is_one_line(value))
+    }
 }
 
 /// Whether the body is there in full. Bytes behind it are of no account (RFC 3261 section 18.3).
-fn check_content_length<'a>(all: impl Iterator<Item = Header<'a>> + Clone, body: usize) -> Option<()> {
-    if !all.clone().any(|h| h.is(Name::ContentLength)) {
-        return Some(());
+fn body_is_whole(content_length: &Single<'_>, body: usize) -> bool {
+    if content_length.value.is_none() {
+        return true;
     }
-    let digits = only(all, Name::ContentLength)?;
-    let digits = Some(digits).filter(|d| d.iter().all(u8::is_ascii_digit))?;
-    let length: usize = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (length <= body).then_some(())
+    let digits = content_length.only().filter(|d| d.iter().all(u8::is_ascii_digit));
+    let length = digits.and_then(|d| std::str::from_utf8(d).ok()?.parse::<usize>().ok());
+    length.is_some_and(|length| length <= body)
 }
 
 /// Whether a CSeq is a number below 2^31 and this method (RFC 3261 section 8.1.1.5).

@@ -62,6 +62,8 @@ impl Responder {
         now: u64,
         outlook: impl FnOnce() -> Option<O>,
     ) -> Result<(Outcome, Vec<u8>), Outcome> {
+        // First, so that a flood costs little.
+        self.limiter.check(source.ip(), now)?;
         let request = Request::read(datagram, &self.key)?;
         if request.to_tag {
             return Err(Outcome::InDialog);
