@@ -19,6 +19,7 @@ use crate::{
     },
 };
 use hyper::Method;
+use std::collections::BTreeMap;
 
 /// Most backends that are shown.
 const SHOWN: usize = 20;
@@ -114,6 +115,7 @@ fn details(status: &Status) -> String {
             daemon.pid, daemon.started, daemon.config, daemon.configured
         ));
     }
+    text.push_str(&slow_path(status));
     text.push('\n');
     let rows: Vec<[String; 4]> = status.interfaces.iter().map(interface_row).collect();
     text.push_str(&table(["INTERFACE", "MODE", "PROGRAM", "LINK"], &rows));
@@ -131,6 +133,7 @@ fn details(status: &Status) -> String {
         dialogs.percent(),
         grouped(dialogs.unconfirmed)
     ));
+    text.push_str(&slow_path(status));
     text.push_str(&backend::told(&status.differences));
     for sentence in &status.attention {
         text.push_str(&format!("Look at: {sentence}\n"));
@@ -149,6 +152,19 @@ fn backends(views: &[BackendView]) -> String {
     let odd: Vec<BackendView> = views.iter().filter(odd).take(SHOWN).cloned().collect();
     let shown = if odd.is_empty() { String::new() } else { backend::text(&odd) };
     format!("{shown}{} of {} backends; `sipsteer backend list` shows all\n", odd.len(), views.len())
+}
+
+/// What the daemon answered itself, if anything.
+fn slow_path(status: &Status) -> String {
+    let counts = |counts: &BTreeMap<String, u64>| {
+        let words =
+            counts.iter().map(|(name, count)| format!("{} {}", name.replace('_', " "), grouped(*count)));
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let Some(view) = status.daemon.as_ref().map(|d| &d.slow_path) else { return String::new() };
+    let lines = [("ANSWERED", counts(&view.answered)), ("UNANSWERED", counts(&view.not_answered))];
+    let told = lines.iter().filter(|(_, counts)| !counts.is_empty());
+    told.map(|(title, counts)| format!("{title}  {counts}\n")).collect()
 }
 
 fn interface_row(view: &InterfaceView) -> [String; 4] {

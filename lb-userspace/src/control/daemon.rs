@@ -15,6 +15,7 @@ use crate::{
         tend,
     },
     failure::{Failure, chain},
+    slowpath::serve::SlowPath,
     view::{
         self,
         facts::Facts,
@@ -66,6 +67,7 @@ pub struct Daemon {
     pub(super) settings: Settings,
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
+    pub(super) slow_path: SlowPath,
     pub(super) census_due: Instant,
     pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
@@ -172,6 +174,7 @@ impl Daemon {
             configured: self.since.configured.to_string(),
             reload_refused: self.reload_refused.clone(),
             unresolved: unresolved.collect(),
+            slow_path: self.slow_path_view(),
         });
         status.judge();
         Ok(status)
@@ -181,6 +184,8 @@ impl Daemon {
     pub(super) fn stop(self) -> Result<(), Failure> {
         let places = self.options.places.clone();
         let ephemeral = self.options.ephemeral;
+        // First, so that the program hands over nothing that nobody takes.
+        drop(self.slow_path);
         if let Err(e) = std::fs::remove_file(places.socket()) {
             tracing::debug!("cannot remove {}: {}", places.socket().display(), chain(&e));
         }

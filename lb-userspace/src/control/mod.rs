@@ -17,6 +17,7 @@ mod network;
 pub mod recent;
 mod reload;
 pub mod run;
+mod slow_path;
 pub mod start;
 pub mod state;
 mod zone_loads;

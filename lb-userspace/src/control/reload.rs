@@ -59,6 +59,7 @@ impl Daemon {
         self.settings = settings;
         self.config = config;
         self.since.configured = Timestamp::now();
+        self.listen_slowly();
         self.write_facts();
         self.drop_other_links();
         self.set_ports()?;

@@ -6,7 +6,7 @@ use super::{
     daemon::{Daemon, Since},
     file, hash_key, lock,
     recent::Recent,
-    state,
+    slow_path, state,
 };
 use crate::{
     config::Config,
@@ -94,6 +94,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
 
     let attachments =
         attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
+    let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
     let mut daemon = Daemon {
@@ -109,10 +110,12 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         settings,
         hz,
         attachments,
+        slow_path,
         census_due: Instant::now(),
         recent: Recent::default(),
         reload_refused: None,
     };
+    daemon.listen_slowly();
     daemon.write_facts();
     daemon.drop_other_links();
     daemon.set_ports()?;

@@ -8,6 +8,7 @@ pub mod dialogs;
 pub mod facts;
 pub mod loads;
 pub mod services;
+pub mod slow_path;
 pub mod status;
 pub mod zones;
 

@@ -1,6 +1,6 @@
 //! The state of the balancer in one document: from the maps and links, and, when a daemon runs, from it.
 
-use super::{backends::BackendView, services::ServiceView, zones::ZoneView};
+use super::{backends::BackendView, services::ServiceView, slow_path::SlowPathView, zones::ZoneView};
 use crate::{
     core::wishes::Difference,
     dataplane::{attach, maps::Maps, netlink::Link, pins::PinDir},
@@ -61,6 +61,8 @@ pub struct DaemonView {
     pub reload_refused: Option<String>,
     /// Why backends have no next hop, by name.
     pub unresolved: BTreeMap<String, String>,
+    /// What it answers itself.
+    pub slow_path: SlowPathView,
 }
 
 /// An interface with the program.
@@ -147,6 +149,8 @@ impl Status {
         if self.dialogs.entries * 10 > u64::from(self.dialogs.max) * 7 {
             attention.push(format!("the dialog table is {} % full", self.dialogs.percent()));
         }
+        let deaf = self.daemon.iter().flat_map(|d| &d.slow_path.deaf);
+        attention.extend(deaf.map(|(address, why)| format!("the daemon answers nobody at {address}: {why}")));
         match &self.daemon {
             None => attention.push(
                 "no daemon runs: calls are steered, but changes of the network and the configuration are not followed"
