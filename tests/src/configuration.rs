@@ -12,7 +12,7 @@ pub const TRUNKS: &str = "trunks";
 pub struct Limits {
     /// New calls per second.
     pub max_cps: Option<u32>,
-    /// Calls that may come at once beyond that pace; the daemon's own default if it is `None`.
+    /// Calls that may come at once beyond that pace; `None`: what the daemon finds right.
     pub cps_burst: Option<u32>,
     /// Calls in progress.
     pub max_channels: Option<u32>,
@@ -24,7 +24,7 @@ impl Limits {
         Limits { max_channels: Some(max_channels), ..Limits::default() }
     }
 
-    /// At most this many new calls per second, and this many at once.
+    /// At most this many new calls per second, and this many at once beyond that pace.
     pub fn cps(max_cps: u32, cps_burst: u32) -> Limits {
         Limits { max_cps: Some(max_cps), cps_burst: Some(cps_burst), max_channels: None }
     }

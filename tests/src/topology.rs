@@ -51,8 +51,12 @@ impl fmt::Display for Forwarding {
 const FIRST_ZONE: u8 = 211;
 /// Most backends: their addresses end below those of the zones.
 const MAX_BACKENDS: usize = 200;
-/// Most zones.
-const MAX_ZONES: usize = 40;
+/// Most zones: their addresses end below those of further callers.
+const MAX_ZONES: usize = 10;
+/// Last number of the address of the first further caller.
+const FIRST_CALLER: u8 = 221;
+/// Most further callers.
+const MAX_CALLERS: u8 = 30;
 
 /// A group of backends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +109,7 @@ impl Lab {
         Lab::with_zones(forwarding, &[("here", backends)])
     }
 
-    /// Wires a network with zones, each with its name and its number of backends; 40 zones and 200 backends at most.
+    /// Wires a network with zones, each with its name and its number of backends; 10 zones and 200 backends at most.
     ///
     /// # Errors
     /// As [`Lab::new`], or when there are too many of them.
@@ -158,6 +162,21 @@ impl Lab {
             .iter()
             .find(|zone| zone.name == name)
             .with_context(|| format!("the lab has no zone {name}"))
+    }
+
+    /// Gives the client addresses for this many callers, at most 30, beside its own. To be called once.
+    ///
+    /// # Errors
+    /// When there are too many, or a second time.
+    pub fn callers(&self, count: u8) -> Result<Vec<Ipv4Addr>> {
+        ensure!(count <= MAX_CALLERS, "{count} callers, {MAX_CALLERS} at most");
+        let addresses = (0..count).map(|number| Ipv4Addr::new(203, 0, 113, FIRST_CALLER + number));
+        addresses
+            .map(|address| {
+                self.client.ip(&format!("addr add {address}/24 dev {DEVICE}"))?;
+                Ok(address)
+            })
+            .collect()
     }
 
     /// The balancer's interfaces that `sipsteer` attaches to.

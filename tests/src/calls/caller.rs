@@ -39,8 +39,10 @@ pub struct Plan {
     pub name: String,
     /// How many calls.
     pub calls: usize,
-    /// New calls per second.
-    pub rate: u32,
+    /// Time from the beginning of one call to that of the next.
+    pub interval: Duration,
+    /// When the first call begins.
+    pub offset: Duration,
     /// What they want, in turn.
     pub wishes: Vec<Wish>,
     /// How long an answered call lasts; None: until [`Caller::hang_up`].
@@ -58,12 +60,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Calls of 100 ms that are answered at once. Redirects are followed.
+    /// Calls of 100 ms that are answered at once, so many a second. Redirects are followed.
     pub fn calls(name: &str, calls: usize, rate: u32) -> Plan {
         Plan {
             name: name.to_owned(),
             calls,
-            rate,
+            interval: Duration::from_secs(1) / rate,
+            offset: Duration::ZERO,
             wishes: vec![Wish::ANSWER],
             hold: Some(Duration::from_millis(100)),
             follow: true,
@@ -99,7 +102,7 @@ impl Plan {
 
     /// When the call of this number begins.
     fn begins(&self, number: usize) -> Duration {
-        Duration::from_secs_f64(number as f64 / f64::from(self.rate.max(1)))
+        self.offset + self.interval.mul_f64(number as f64)
     }
 
     /// How long to listen after the last call is over.

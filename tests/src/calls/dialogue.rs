@@ -95,7 +95,7 @@ impl Dialogue {
     /// The call of this number, from `local` to `target`; [`Dialogue::begin`] begins it.
     pub(super) fn new(plan: &Arc<Plan>, number: usize, local: SocketAddrV4, target: SocketAddr) -> Dialogue {
         let wish = plan.wishes[number % plan.wishes.len()];
-        let uri = format!("sip:{target}");
+        let uri = format!("sip:{wish}@{target}");
         Dialogue {
             plan: plan.clone(),
             local,
@@ -171,7 +171,8 @@ impl Dialogue {
     pub(super) fn hang_up(&mut self, now: Instant) -> Reaction {
         self.sequence += 1;
         let branch = self.new_branch("bye");
-        self.pending = self.request("BYE", &branch, self.sequence, &self.tagged_to(), "", "");
+        let sent = format!("Timestamp: {}\r\n", timestamp(now));
+        self.pending = self.request("BYE", &branch, self.sequence, &self.tagged_to(), &sent, "");
         self.repeat_pending(Phase::Ending, Repeat::up_to_t2(self.plan.t1, now), now)
     }
 

@@ -52,8 +52,8 @@ impl Answer {
     }
 }
 
-/// What of the request is not repeated as it must be.
-fn flaw(answer: &Message<'_>, request: &Message<'_>) -> Option<String> {
+/// What of the request is not repeated as it must be (RFC 3261 section 8.2.6.2).
+pub fn flaw(answer: &Message<'_>, request: &Message<'_>) -> Option<String> {
     for name in ["From", "Call-ID", "CSeq"] {
         let (is, should) = (answer.value(name), request.value(name));
         if is != should {

@@ -27,6 +27,8 @@ pub struct Seen {
     pub cancels: u32,
     /// Whether the call was answered with 200.
     pub answered: bool,
+    /// When the caller says it sent the first BYE that came.
+    pub ended: Option<Instant>,
     /// When it was over: refused, cancelled or ended.
     pub over: Option<Instant>,
 }

@@ -146,6 +146,14 @@ impl Server {
         Ok(std::mem::take(&mut self.shared.books().record))
     }
 
+    /// As [`Server::stop`], of several.
+    ///
+    /// # Errors
+    /// When one of them could not go on.
+    pub fn stop_all(servers: Vec<Server>) -> Result<Vec<Record>> {
+        servers.into_iter().map(Server::stop).collect()
+    }
+
     fn end(&mut self) -> Result<()> {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.threads.drain(..).try_for_each(|t| t.join().map_err(|_| anyhow!("a server panicked"))?)
@@ -270,6 +278,7 @@ impl Desk {
             byes: 0,
             cancels: 0,
             answered: false,
+            ended: None,
             over: None,
         });
         drop(books);
@@ -403,7 +412,10 @@ impl Desk {
         if !ours || matches!(callee.phase, Phase::Open | Phase::Refused(_)) {
             return self.refuse_stranger(message, source);
         }
-        self.note(number, |seen| seen.byes += 1);
+        self.note(number, |seen| {
+            seen.byes += 1;
+            seen.ended = seen.ended.or(message.sent());
+        });
         if !matches!(callee.phase, Phase::Over) {
             self.timers.clear(number);
             self.callees[number].phase = Phase::Over;
