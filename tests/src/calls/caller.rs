@@ -45,7 +45,7 @@ pub struct Plan {
     pub offset: Duration,
     /// What they want, in turn.
     pub wishes: Vec<Wish>,
-    /// How long an answered call lasts; None: until [`Caller::hang_up`].
+    /// How long an answered call lasts; None: that one, and one that rings, until [`Caller::hang_up`].
     pub hold: Option<Duration>,
     /// Whether a 302 is followed.
     pub follow: bool,
@@ -123,7 +123,7 @@ impl Plan {
 pub struct Progress {
     /// Calls that have begun.
     pub begun: usize,
-    /// Calls that are answered and not ended.
+    /// Calls that are answered and not ended, and those that ring until they are told.
     pub up: usize,
     /// Calls that are over.
     pub over: usize,
@@ -202,7 +202,7 @@ impl Caller {
         self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Ends every answered call of a plan without a length, and from now on every call as soon as it is answered.
+    /// Ends every call of a plan without a length that is answered or rings, and from now on as soon as it does.
     pub fn hang_up(&self) {
         self.shared.hang_up.store(true, Ordering::Relaxed);
     }

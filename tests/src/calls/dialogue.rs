@@ -136,9 +136,13 @@ impl Dialogue {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether it is answered and not ended yet.
+    /// Whether it is answered and not ended yet, or rings until its caller gives up.
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Up)
+        matches!(self.phase, Phase::Up) || self.rings_until_told()
+    }
+
+    fn rings_until_told(&self) -> bool {
+        matches!(self.phase, Phase::Proceeding) && self.call.wish == Wish::Ring && self.plan.hold.is_none()
     }
 
     /// What became of it.
@@ -167,8 +171,11 @@ impl Dialogue {
         }
     }
 
-    /// Ends an answered call with BYE.
+    /// Ends an answered call with BYE, and one that rings with CANCEL.
     pub(super) fn hang_up(&mut self, now: Instant) -> Reaction {
+        if matches!(self.phase, Phase::Proceeding) {
+            return self.cancel(now);
+        }
         self.sequence += 1;
         let branch = self.new_branch("bye");
         let sent = format!("Timestamp: {}\r\n", timestamp(now));
@@ -200,6 +207,9 @@ impl Dialogue {
             return Reaction::default();
         }
         self.phase = Phase::Proceeding;
+        if self.rings_until_told() {
+            return Reaction { send: Vec::new(), alarm: Alarm::Off };
+        }
         wait(match self.call.wish {
             Wish::Ring => now + self.plan.t1 * RINGS,
             Wish::Answer(after) => now + after + self.plan.t1 * PATIENCE,
