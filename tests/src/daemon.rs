@@ -92,6 +92,14 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When the daemon cannot be built or the lab's folder cannot be written.
     pub fn new(lab: &'a Lab, config: &Config) -> Result<Node<'a>> {
+        Node::with_text(lab, &config.text())
+    }
+
+    /// The same with a configuration that somebody else wrote.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn with_text(lab: &'a Lab, config: &str) -> Result<Node<'a>> {
         let binary = binary()?;
         let pins = Path::new(netns::BPF).join(lab.balancer.name());
         let pinned = pins.clone();
@@ -105,7 +113,7 @@ impl<'a> Node<'a> {
             config: folder.join("sipsteer.toml"),
         };
         fs::create_dir_all(&node.run)?;
-        node.configure(config)?;
+        node.write(config)?;
         Ok(node)
     }
 
@@ -114,8 +122,11 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When the file cannot be written.
     pub fn configure(&self, config: &Config) -> Result<()> {
-        fs::write(&self.config, config.text())
-            .with_context(|| format!("cannot write {}", self.config.display()))
+        self.write(&config.text())
+    }
+
+    fn write(&self, config: &str) -> Result<()> {
+        fs::write(&self.config, config).with_context(|| format!("cannot write {}", self.config.display()))
     }
 
     /// Starts `run` with more arguments and waits until it steers.

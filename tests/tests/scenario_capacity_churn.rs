@@ -23,7 +23,8 @@ const RATE: u32 = 800;
 /// Of a hundred packets, at each of both ends and in each direction.
 const LOSS: u32 = 5;
 /// Transactions last 64*T1 here, so what is over may be forgotten after 6.4 s and what is silent after more.
-const LIFETIMES: &str = "[dialogs]\nshortened = true\nended = \"7s\"\nunanswered = \"8s\"\nanswered = \"9s\"\nsubscribed = \"9s\"\n";
+const LIFETIMES: &str = "[dialogs]\nshortened = true\nended = \"7s\"\nunanswered = \"8s\"\nanswered = \"9s\"\n\
+    subscribed = \"9s\"\n";
 
 fn calls_of_each_kind() -> Result<usize> {
     match env::var("SIPSTEER_MIXED_CALLS") {
