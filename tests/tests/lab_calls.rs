@@ -13,6 +13,7 @@ use lb_tests::{
     },
     needs_bpf,
     process::wait_until,
+    sipp::{self, Load, scenario::Scenario},
     topology::{CLIENT, Forwarding, Lab, SIP_PORT},
 };
 use std::{
@@ -67,6 +68,36 @@ fn silence_times_out_and_unavailable_servers_are_tried_again() -> Result<()> {
     assert!(record.calls.iter().all(|call| call.transactions == 3), "{record:?}");
     assert!(calls.answers(503).all(|answer| answer.retry_after.as_deref() == Some("7")));
     assert_eq!(calls.answers(503).count(), 15);
+    Ok(())
+}
+
+#[test]
+fn our_callers_and_sipp_follow_a_redirect() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let [first, second] = [0, 1].map(|at: usize| SocketAddrV4::new(lab.backends[at].address, SIP_PORT));
+    servers[0].behave(Manner::Moved(second));
+    let ours = Caller::start_to(&lab.client, CLIENT, first, &Plan::calls("moved", 20, 100))?.wait()?;
+    assert_eq!(ours.count(&Outcome::Completed), 20, "{:?}", ours.outcomes());
+    assert_eq!(ours.flaw(), None);
+    let source = SocketAddrV4::new(CLIENT, 0);
+    for target in [first, second] {
+        let load = Load::calls(20, 100).of(Scenario::Redirected);
+        let made = sipp::Caller::start_to(&lab, &lab.client, source, target, &load)?.wait()?;
+        assert_eq!((made.ok, made.failed), (20, 0), "SIPp to {target}");
+    }
+    // The first server names itself: a URI is tried once only, so there is nowhere left to go.
+    servers[0].behave(Manner::Moved(first));
+    let looping = Caller::start_to(&lab.client, CLIENT, first, &Plan::calls("loop", 5, 100))?.wait()?;
+    assert_eq!(looping.count(&Outcome::Refused(302)), 5, "{:?}", looping.outcomes());
+
+    let records = Server::stop_all(servers)?;
+    assert_eq!((records[0].calls.len(), records[1].calls.len()), (45, 60));
+    assert!(records[0].calls.iter().all(|seen| seen.acks == 1 && seen.transactions == 1));
+    for seen in records[1].calls.iter().filter(|seen| records[0].call(&seen.id).is_some()) {
+        assert_eq!(seen.sequence, 2, "the same Call-ID and the next number: {}", seen.id);
+    }
     Ok(())
 }
 

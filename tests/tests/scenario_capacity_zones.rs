@@ -12,6 +12,7 @@ use lb_tests::{
     daemon::{Config, Limits, Node},
     needs_bpf,
     process::wait_until,
+    sipp::{self, Load, scenario::Scenario},
     topology::{Forwarding, Lab},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -75,6 +76,25 @@ fn a_full_zone_redirects_to_the_next_and_the_callers_arrive_there() -> Result<()
         assert!(node.packets(Verdict::Redirected)? >= 15 && node.packets(Verdict::AbsorbedAck)? >= 15);
         assert_eq!((node.packets(Verdict::SteeredOverflow)?, node.packets(Verdict::RefusedFull)?), (0, 0));
     }
+    Ok(())
+}
+
+#[test]
+fn sipp_follows_the_redirect_too() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::with_zones(Forwarding::Nat, &TWO)?;
+    let servers = sipp::Server::start_all(&lab, Scenario::Call, Duration::from_secs(90))?;
+    let config = Config::of(&lab).trunks("overflow = \"redirect\"").limit("uk", Limits::channels(10));
+    let node = Node::new(&lab, &config)?;
+    let _daemon = node.start(&["--ephemeral"])?;
+    // Each call lasts until all have begun.
+    let load = Load::calls(30, 30).of(Scenario::Redirected).holding(Duration::from_secs(10));
+    let made = sipp::Caller::start(&lab, &load)?.wait()?;
+    assert_eq!((made.ok, made.failed), (30, 0), "{:?}", node.verdicts()?);
+    let seen = servers.iter().map(sipp::Server::stop).collect::<Result<Vec<_>>>()?;
+    let (uk, germany) = (seen[0].calls + seen[1].calls, seen[2].calls + seen[3].calls);
+    assert_eq!(uk + germany, 30, "{seen:?}");
+    assert!(germany > 0 && node.packets(Verdict::Redirected)? >= germany, "{seen:?}");
     Ok(())
 }
 

@@ -36,6 +36,8 @@ pub enum Manner {
     Obliging,
     /// It refuses every new call with 503, and says after how many seconds to come again.
     Unavailable(Option<u32>),
+    /// It refuses every new call with 302, and names this address.
+    Moved(SocketAddrV4),
 }
 
 /// How servers behave.
@@ -347,6 +349,10 @@ impl Desk {
                 let more = after.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
                 self.refuse(number, "503 Service Unavailable", &more)
             }
+            (Manner::Moved(target), _) => {
+                let more = format!("Contact: <sip:{wish}@{target}>;q=0.5\r\n");
+                self.refuse(number, "302 Moved Temporarily", &more)
+            }
             (_, Wish::Silence) => Ok(()),
             (_, Wish::Refuse) => self.refuse(number, "486 Busy Here", ""),
             (_, Wish::Ring) => self.answer(number, "180 Ringing", ""),
@@ -371,7 +377,9 @@ impl Desk {
         let Some(request) = Message::read(callee.request.as_bytes()) else { return Ok(()) };
         // The balancer's address, so that later requests of the call go through it too.
         let target = request.start_uri().map(host_port).unwrap_or_default();
-        let more = format!("Contact: <sip:{target}>\r\nServer: {SIGNATURE}{}\r\n{more}", self.name);
+        let contact =
+            if more.contains("Contact:") { String::new() } else { format!("Contact: <sip:{target}>\r\n") };
+        let more = format!("{contact}Server: {SIGNATURE}{}\r\n{more}", self.name);
         callee.answer = response(&request, status, &callee.to_tag, &more);
         self.endpoint.send(callee.answer.as_bytes(), callee.peer)
     }
