@@ -166,6 +166,8 @@ pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
             if matches(first, &new.key).count + matches(second, &new.key).count == 1 {
                 return Inserted::New;
             }
+            // Twice: a packet that had found an entry may change it just when it is to go.
+            tables.settle(&new.key);
             return tables.settle(&new.key);
         }
     }
