@@ -4,6 +4,7 @@
 mod capacity;
 mod scratch;
 
+#[allow(unused_imports, reason = "the test-only programs do not need all of it")]
 pub use capacity::{
     LoadPointer, backend_load, count_detour, member, members, policy, tier_zone, zone, zone_load,
 };

@@ -4,69 +4,93 @@
     reason = "a global function needs a symbol of its own, and naming one counts as unsafe"
 )]
 
-use crate::{apart, maps::DialogSlot, tables::KernelTables};
+use crate::{
+    apart,
+    maps::{self, BucketCell, DialogSlot, LoadPointer},
+    tables::KernelTables,
+};
 use aya_ebpf::{
     btf_maps::{Array, PerCpuArray},
     macros::btf_map,
 };
 use lb_common::{
     decide::{
-        BackendView, Cursor, DialogHeaders, Inbound, Inspect, Slot, Tables, peer_of, pin,
-        remember::{Opening, Remembered},
-        select::ring_slot,
-        steer,
+        BackendView, Bucket, DialogHeaders, Inbound, Inspect, Slot, Tables, ZoneView,
+        capacity::NOBODY,
+        peer_of,
+        remember::{self, Opening, Remembered},
+        select::{Room, ring_slot},
+        steer::{self, Following},
+        table,
     },
     map::{
-        dialog::{Dialog, DialogKey, Evidence, Phase, State},
-        expiry::{Cursors, Due},
+        backend::Limits,
+        dialog::{BUCKET_SLOTS, Dialog, DialogKey, Evidence, Phase, State},
         settings::Settings,
+        zone::Policy,
     },
     sip::{Kind, Method},
 };
 
-/// The product's own rule for a change of a dialog.
-pub const AS_IT_IS: u8 = 0;
+/// The product's own rules.
+pub const AS_IT_IS: u64 = 0;
 /// A change is written whatever stands there.
-pub const WITHOUT_COMPARISON: u8 = 1;
+pub const WITHOUT_COMPARISON: u64 = 1;
 /// A change is written if everything but the generation is as it was.
-pub const WITHOUT_GENERATION: u8 = 2;
-/// What a pointer shows is believed to be the dialog that was looked for.
-pub const WITHOUT_KEY: u8 = 3;
+pub const WITHOUT_GENERATION: u64 = 2;
+/// What a slot shows is believed to be the dialog that was looked for.
+pub const WITHOUT_KEY: u64 = 3;
+/// Two CPUs that put the same dialog in leave both entries there.
+pub const WITHOUT_SETTLING: u64 = 4;
 
-/// Keys that both CPUs pick from, a power of two.
-const KEYS: u64 = 32;
+/// Keys that both CPUs pick from, a power of two: twice as many as a table of two buckets has slots.
+const KEYS: u64 = 16;
 /// Hash of every INVITE's branch.
 const BRANCH: u32 = 0xb1;
-/// How long the packets' CPU waits for the other one, in looks at DONE.
+/// How long a CPU waits for the other one, in looks at a map.
 const PATIENCE: u32 = 3000;
-
-/// Rounds between two looks at the queues, on average, a power of two: a dialog lives some rounds before it dies. Each look
-/// then visits twice as many entries as were put in.
-const BETWEEN_VISITS: u64 = 16;
+/// Calls that get the slots of those that were removed: enough for all of a bucket, wherever the held one stands.
+const HEIRS: u64 = 6;
 
 /// Each CPU's random number, the state of an xorshift.
 #[btf_map]
 static RANDOM: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// What happened, see the constants below.
 #[btf_map]
-static REPORT: PerCpuArray<u64, 8> = PerCpuArray::new();
-/// The dialog that the packets' CPU holds a pointer to: key in the lowest byte, number of the round above.
+static REPORT: PerCpuArray<u64, 16> = PerCpuArray::new();
+/// The dialog that the packets' CPU has found and not yet used: key in the lowest byte, number of the round above.
 #[btf_map]
 static HELD: Array<u64, 1> = Array::new();
-/// The last value of HELD that was dealt with; in the upper half the key that has got its memory.
+/// The last value of HELD that was dealt with.
 #[btf_map]
 static DONE: Array<u64, 1> = Array::new();
+/// Steps that each of two twins has done.
+#[btf_map]
+static STEPS: Array<u64, 2> = Array::new();
+/// The backend that each of two twins was told, plus one.
+#[btf_map]
+static TOLD: Array<u64, 2> = Array::new();
 
 /// Dialogs that were not what their key says.
 const FOREIGN: u32 = 0;
 /// Waits that ended because the other CPU was done.
 const HANDED_OVER: u32 = 1;
-/// Changes that were refused because the memory had another owner by then.
+/// Changes that were refused because the slot had another owner by then.
 const REFUSED: u32 = 2;
 /// Dialogs that were looked at and are what their key says.
 const SOUND: u32 = 3;
 /// The last dialog that was not: its key's number, state and evidence, one behind the other.
 const WITNESS: u32 = 4;
+/// Dialogs that both twins have put in, and that stand in the table more than once afterwards.
+const TWICE: u32 = 7;
+/// Dialogs that both twins have put in, and that are not there afterwards.
+const MISSING: u32 = 8;
+/// Dialogs that are pinned to a backend that neither twin was told.
+const MISTOLD: u32 = 9;
+/// Insertions that saw the other twin's entry beside their own.
+const MET: u32 = 10;
+/// Dialogs that were there once, as both twins left them.
+const SINGLE: u32 = 11;
 
 #[inline(always)]
 fn count(what: u32) {
@@ -100,7 +124,88 @@ fn tag_of(index: u64) -> u32 {
     0x7a60_0000 | index as u32
 }
 
-/// A packet, without a packet.
+/// A packet as one number: its parts lie in different bits of it, so a random number is a packet.
+#[derive(Clone, Copy)]
+struct Play(u64);
+
+impl Play {
+    /// The INVITE of a key.
+    #[inline(always)]
+    fn invite(index: u64, listener: u64) -> Play {
+        Play(index & (KEYS - 1) | (listener & 1) << 16 | 1 << 24)
+    }
+
+    /// Whether it stops where it is about to write: then it is the ACK that answers a call of an odd key.
+    #[inline(always)]
+    fn stops(self) -> bool {
+        (self.0 >> 24) & 7 == 0
+    }
+
+    #[inline(always)]
+    fn index(self) -> u64 {
+        self.0 & (KEYS - 1) | self.stops() as u64
+    }
+
+    /// What HELD is to be while it stops; 0: it does not.
+    #[inline(always)]
+    fn held(self) -> u64 {
+        if self.stops() { (((self.0 >> 40) | 1) << 8 | self.index()) & 0xffff_ffff } else { 0 }
+    }
+
+    #[inline(always)]
+    fn place(self) -> Place {
+        match (self.0 >> 28) & 3 {
+            0 => Place::BeforeReading,
+            1 => Place::WhileReading,
+            _ => Place::BeforeWriting,
+        }
+    }
+
+    #[inline(always)]
+    fn message(self) -> Message {
+        let index = self.index();
+        let even = index & 1 == 0;
+        let (method, branch, to_tag) = match (self.0 >> 8) & 7 {
+            _ if self.stops() => (Method::Ack, BRANCH + 1, tag_of(index)),
+            0..=3 => (Method::Invite, BRANCH, 0),
+            _ if even => (Method::Invite, BRANCH, 0),
+            4 => (Method::Ack, BRANCH + 1, tag_of(index)),
+            5 => (Method::Bye, BRANCH + 2, tag_of(index)),
+            6 => (Method::Ack, BRANCH, tag_of(index)),
+            _ => (Method::Info, BRANCH + 3, tag_of(index)),
+        };
+        let stop = if self.place() == Place::BeforeWriting { self.held() } else { 0 };
+        Message { kind: Kind::Request(method), headers: DialogHeaders { to_tag, branch }, stop }
+    }
+
+    #[inline(always)]
+    fn inbound(self) -> Inbound {
+        let call_key = key_of(self.index()).call_key;
+        // A BYE comes from a stranger, so that the tag has to prove it.
+        let stranger = matches!(self.message().kind, Kind::Request(Method::Bye));
+        Inbound {
+            service: 0,
+            listener: (self.0 >> 16) as u8 & 1,
+            tiers: 1,
+            sees_answers: false,
+            call_key: Some(call_key),
+            source: if stranger { !call_key } else { call_key },
+        }
+    }
+}
+
+/// Where the packets' CPU stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The slot has matched.
+    BeforeReading,
+    /// Its state has been read, the rest has not.
+    WhileReading,
+    /// The dialog has been read.
+    BeforeWriting,
+}
+
+/// A packet's headers, without a packet.
 #[derive(Clone, Copy)]
 struct Message {
     kind: Kind,
@@ -121,6 +226,10 @@ impl Inspect for Message {
         }
         self.headers
     }
+    #[inline(always)]
+    fn ring_key(&self, _by: u8) -> Option<u64> {
+        None
+    }
 }
 
 /// Stops until the other CPU is done with what is held, or patience ends. While it has not even dealt with the last stop
@@ -129,13 +238,13 @@ impl Inspect for Message {
 #[inline(never)]
 pub extern "C" fn sipsteer_race_stop(held: u64) -> u64 {
     let (Some(last), Some(done)) = (HELD.get(0), DONE.get(0)) else { return 0 };
-    if *last as u32 != *done as u32 || HELD.set(0, held, 0).is_err() {
+    if *last != *done || HELD.set(0, held, 0).is_err() {
         return 0;
     }
     let mut look = 0;
     while look < PATIENCE {
         match DONE.get(0) {
-            Some(done) if *done as u32 == held as u32 => {
+            Some(done) if *done == held => {
                 count(HANDED_OVER);
                 return 1;
             }
@@ -147,108 +256,89 @@ pub extern "C" fn sipsteer_race_stop(held: u64) -> u64 {
 
 /// Steers a packet under a rule, then looks whether all is sound.
 #[inline(always)]
-pub fn packet<const RULE: u8>() -> Option<()> {
+pub fn packet(rule: u64) -> Option<()> {
     let r = random()?;
-    // Where it stops, it is about to write: the ACK that answers a call of an odd key.
-    let stops = (r >> 24) & 7 == 0;
-    let index = if stops { r & (KEYS - 1) | 1 } else { r & (KEYS - 1) };
-    let even = index & 1 == 0;
-    let (method, branch, to_tag) = match (r >> 8) & 7 {
-        _ if stops => (Method::Ack, BRANCH + 1, tag_of(index)),
-        0..=3 => (Method::Invite, BRANCH, 0),
-        _ if even => (Method::Invite, BRANCH, 0),
-        4 => (Method::Ack, BRANCH + 1, tag_of(index)),
-        5 => (Method::Bye, BRANCH + 2, tag_of(index)),
-        6 => (Method::Ack, BRANCH, tag_of(index)),
-        _ => (Method::Info, BRANCH + 3, tag_of(index)),
-    };
-    let key = key_of(index);
-    let stop = if stops { (((r >> 40) | 1) << 8 | index) & 0xffff_ffff } else { 0 };
-    let between = (r >> 28) & 3 == 0;
-    let message = Message {
-        kind: Kind::Request(method),
-        headers: DialogHeaders { to_tag, branch },
-        stop: if between { 0 } else { stop },
-    };
-    let inbound = Inbound {
-        service: 0,
-        listener: (r >> 16) as u8 & 1,
-        tiers: 1,
-        call_key: Some(key.call_key),
-        // A BYE comes from a stranger, so that the tag has to prove it.
-        source: if matches!(method, Method::Bye) { !key.call_key } else { key.call_key },
-    };
-    let racing = Racing::<RULE> { tables: KernelTables::open()?, stop: if between { stop } else { 0 } };
-    let steering = steer::steer(&racing, &inbound, &message);
-    if steering.tend && (r >> 34) & 15 == 0 {
-        racing.tend(racing.now());
-    }
-    if !stops {
-        if (r >> 33) & 3 == 0 {
+    let play = Play(r);
+    steer(rule, play);
+    if play.stops() {
+        // Whichever got the slot.
+        let mut index = 0;
+        while index < KEYS {
             sipsteer_race_look(index);
+            index += 1;
         }
-        return Some(());
+    } else if (r >> 33) & 3 == 0 {
+        sipsteer_race_look(play.index());
     }
-    let done = *DONE.get(0)?;
-    if done as u32 == stop as u32 {
-        sipsteer_race_look((done >> 32) & (KEYS - 1));
-    }
-    sipsteer_race_look(index);
     Some(())
 }
 
-/// Deletes the dialog that the other CPU holds, or any, and gives its memory to a call of an even key.
+/// Removes the dialog that the other CPU holds and gives its slot to a call of an even key; or removes any, and lets calls
+/// come.
 #[inline(always)]
 pub fn expiry() -> Option<()> {
     let r = random()?;
     let held = *HELD.get(0)?;
-    let waiting = *DONE.get(0)? as u32 != held as u32;
-    let index = if waiting { held & (KEYS - 1) } else { r & (KEYS - 1) };
-    let heir = (r >> 8) & (KEYS - 2);
-    let heir = if heir == index { heir ^ 2 } else { heir };
-    if (r >> 32) & (BETWEEN_VISITS - 1) == 0 {
-        let tables = KernelTables::open()?;
-        let mut visit = 0;
-        while visit < 2 * BETWEEN_VISITS {
-            tables.tend(tables.now());
-            visit += 1;
+    if *DONE.get(0)? != held {
+        remove_all();
+        let mut heir = 0;
+        while heir < HEIRS {
+            steer(AS_IT_IS, Play::invite((r >> 8).wrapping_add(heir) << 1, r >> heir));
+            heir += 1;
         }
+        DONE.set(0, held, 0).ok()?;
+        return Some(());
     }
-    let mut step = 0;
-    // Dead first, then deleted; the last memory that was freed is the first to be given away.
-    while step < 4 {
-        apart::expire(&key_of(if step < 2 { heir } else { index }));
-        step += 1;
+    if (r >> 32) & 3 == 0 {
+        apart::sweep(1 + (r >> 34 & 1) as u32);
     }
-    sipsteer_race_invite(heir, r >> 16);
-    if waiting {
-        DONE.set(0, (held & 0xffff_ffff) | heir << 32, 0).ok()?;
-    }
-    sipsteer_race_look(heir);
-    // Another call that can be answered.
-    sipsteer_race_invite(r >> 40 | 1, r >> 17);
+    steer(AS_IT_IS, Play::invite(r >> 16, r >> 17));
+    // A call that can be answered.
+    steer(AS_IT_IS, Play::invite(r >> 40 | 1, r >> 18));
+    sipsteer_race_look(r >> 16 & (KEYS - 1));
     Some(())
 }
 
-/// The INVITE of a key.
+/// Removes every dialog whose lifetime is over by the next jiffy.
+#[inline(always)]
+fn remove_all() {
+    let next = (maps::jiffies() + 1) as u32;
+    apart::sweep_bucket(0, next);
+    apart::sweep_bucket(1, next);
+}
+
+/// A backend has to be chosen, as the result of `sipsteer_race_follow`.
+const CHOOSE: u64 = 1;
+
+/// [`steer::steer`] in the product's two steps.
+#[inline(always)]
+fn steer(rule: u64, play: Play) {
+    if sipsteer_race_follow(rule, play.0) == CHOOSE {
+        sipsteer_race_choose(play.0);
+    }
+}
+
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_race_invite(index: u64, random: u64) -> u64 {
+pub extern "C" fn sipsteer_race_follow(rule: u64, play: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
-    let key = key_of(index & (KEYS - 1));
-    let message = Message {
-        kind: Kind::Request(Method::Invite),
-        headers: DialogHeaders { to_tag: 0, branch: BRANCH },
-        stop: 0,
-    };
-    let inbound = Inbound {
-        service: 0,
-        listener: random as u8 & 1,
-        tiers: 1,
-        call_key: Some(key.call_key),
-        source: key.call_key,
-    };
-    steer::steer(&tables, &inbound, &message).backend as u64
+    let play = Play(play);
+    let racing = Racing { tables, rule, play };
+    match steer::follow(&racing, &play.inbound(), &play.message()) {
+        Following::Done(_) => 0,
+        Following::Choose(choosing) => {
+            tables.scratch.set_choosing(&choosing);
+            CHOOSE
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_race_choose(play: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let play = Play(play);
+    steer::choose(&tables, &play.inbound(), &play.message(), &tables.scratch.choosing()).backend as u64
 }
 
 /// Looks whether the dialog of a key is what it may be.
@@ -257,13 +347,8 @@ pub extern "C" fn sipsteer_race_invite(index: u64, random: u64) -> u64 {
 pub extern "C" fn sipsteer_race_look(index: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     let key = key_of(index & (KEYS - 1));
-    let Some(found) = pin::find(&tables, &key) else { return 0 };
+    let Some(found) = table::find(&tables, &key) else { return 0 };
     let Dialog { state, evidence, peer, .. } = found.dialog;
-    let (again, same) = found.slot.read_state(&key);
-    // It changed hands while it was read; a buried one may already be half overwritten by its next life.
-    if !same || again.generation != state.generation || state.phase == Phase::Buried as u8 {
-        return 0;
-    }
     let answers = index & 1 == 1;
     let phase = state.phase;
     let sound = state.backend == backend_of(&key)
@@ -271,7 +356,6 @@ pub extern "C" fn sipsteer_race_look(index: u64) -> u64 {
         && evidence.generation == state.generation
         && (evidence.hash == BRANCH || answers && evidence.hash == tag_of(index))
         && (phase == Phase::Unanswered as u8
-            || phase == Phase::Dead as u8
             || answers && (phase == Phase::Answered as u8 || phase == Phase::Ended as u8));
     if sound {
         count(SOUND);
@@ -284,65 +368,191 @@ pub extern "C" fn sipsteer_race_look(index: u64) -> u64 {
     1
 }
 
-/// The product's tables with a stop after a look-up, and with the rule in question.
-struct Racing<const RULE: u8> {
-    tables: KernelTables,
-    /// What HELD is to be after a look-up; 0: no stop there.
-    stop: u64,
+/// One step of a twin, if the other one has done as many; a round has three. Both put the same dialog in, each for a
+/// backend of its own, and see a packet of it; then both look; then one removes everything and lets some calls in.
+#[inline(always)]
+pub fn twin(rule: u64, side: u32) -> Option<()> {
+    let r = random()?;
+    let step = *STEPS.get(side)?;
+    let mut look = 0;
+    while *STEPS.get(1 - side)? < step {
+        look += 1;
+        if look > PATIENCE {
+            return Some(());
+        }
+    }
+    let round = step / 3;
+    let index = (round ^ round >> 7) & (KEYS - 1);
+    match step % 3 {
+        0 => {
+            let told = sipsteer_race_open(rule, index, side as u64);
+            TOLD.set(side, told, 0).ok()?;
+            steer(AS_IT_IS, Play::invite(index, side as u64));
+        }
+        1 if side == 0 => {
+            sipsteer_race_count(index);
+        }
+        2 if side == 0 => {
+            remove_all();
+            let mut filler = 0;
+            while filler < HEIRS && filler < (r & 7) {
+                let other = (index + 1 + filler) & (KEYS - 1);
+                sipsteer_race_open(AS_IT_IS, other, 0);
+                filler += 1;
+            }
+        }
+        _ => {}
+    }
+    STEPS.set(side, step + 1, 0).ok()?;
+    Some(())
 }
 
-/// A place in the table under a rule.
+/// Puts the dialog of a key in, pinned to a backend; the backend that it is pinned to, plus one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_race_open(rule: u64, index: u64, backend: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let racing = Racing { tables, rule, play: Play::invite(index, 0) };
+    let call_key = key_of(index & (KEYS - 1)).call_key;
+    let opening = Opening {
+        call_key,
+        service: 0,
+        backend: backend as u16,
+        phase: Phase::Unanswered as u8,
+        listener: 0,
+        peer: peer_of(call_key),
+        evidence: BRANCH,
+        now: racing.now(),
+        admitted: false,
+    };
+    match remember::pin(&racing, &opening) {
+        Remembered::New => backend + 1,
+        Remembered::Already(backend) => backend as u64 + 1,
+        _ => 0,
+    }
+}
+
+/// Counts the entries of a key that both twins have put in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_race_count(index: u64) -> u64 {
+    let key = key_of(index & (KEYS - 1));
+    let (mut entries, mut pin) = (0, 0);
+    let mut i = 0;
+    while i < 2 * BUCKET_SLOTS {
+        let Some(bucket) = maps::bucket(i / BUCKET_SLOTS) else { return 0 };
+        let slot = bucket.slot(i);
+        let state = slot.state();
+        if state.is_live() && slot.call_key() == key.call_key {
+            entries += 1;
+            pin = state.backend as u64 + 1;
+        }
+        i += 1;
+    }
+    let (Some(first), Some(second)) = (TOLD.get(0), TOLD.get(1)) else { return 0 };
+    count(match entries {
+        0 => MISSING,
+        1 if pin != *first && pin != *second => MISTOLD,
+        1 => SINGLE,
+        _ => TWICE,
+    });
+    entries
+}
+
+/// The product's tables with a stop at a place, and with the rule in question.
 #[derive(Clone, Copy)]
-struct RacingSlot<const RULE: u8> {
-    slot: DialogSlot,
-    call_key: u64,
+struct Racing {
+    tables: KernelTables,
+    rule: u64,
+    play: Play,
 }
 
-impl<const RULE: u8> Slot for RacingSlot<RULE> {
+impl Racing {
     #[inline(always)]
-    fn read(&self) -> Dialog {
-        let dialog = self.slot.read();
-        if RULE == WITHOUT_KEY { Dialog { call_key: self.call_key, ..dialog } } else { dialog }
+    fn stop(&self, place: Place) {
+        if self.play.held() != 0 && self.play.place() == place {
+            sipsteer_race_stop(self.play.held());
+        }
+    }
+}
+
+/// A bucket under a rule.
+#[derive(Clone, Copy)]
+struct RacingBucket {
+    bucket: BucketCell,
+    racing: Racing,
+}
+
+impl Bucket for RacingBucket {
+    type Slot = RacingSlot;
+    #[inline(always)]
+    fn slot(&self, index: u32) -> RacingSlot {
+        RacingSlot { slot: self.bucket.slot(index), racing: self.racing }
+    }
+}
+
+/// A slot under a rule.
+#[derive(Clone, Copy)]
+struct RacingSlot {
+    slot: DialogSlot,
+    racing: Racing,
+}
+
+impl Slot for RacingSlot {
+    #[inline(always)]
+    fn call_key(&self) -> u64 {
+        self.slot.call_key()
     }
     #[inline(always)]
-    fn read_state(&self, key: &DialogKey) -> (State, bool) {
-        let (state, same) = self.slot.read_state(key);
-        if !same {
-            count(REFUSED);
+    fn service(&self) -> u32 {
+        self.slot.service()
+    }
+    #[inline(always)]
+    fn state(&self) -> State {
+        self.slot.state()
+    }
+    #[inline(always)]
+    fn read(&self) -> Dialog {
+        self.racing.stop(Place::BeforeReading);
+        let state = self.slot.state();
+        self.racing.stop(Place::WhileReading);
+        let dialog = Dialog { state, ..self.slot.read() };
+        if self.racing.rule == WITHOUT_KEY {
+            Dialog { call_key: key_of(self.racing.play.index()).call_key, ..dialog }
+        } else {
+            dialog
         }
-        (state, same)
     }
     #[inline(always)]
     fn swap_state(&self, from: State, to: State) -> bool {
-        if RULE == AS_IT_IS || RULE == WITHOUT_KEY {
-            return self.slot.swap_state(from, to);
+        let present = self.slot.state();
+        if present.generation != from.generation {
+            count(REFUSED);
         }
-        let present = self.slot.read().state;
-        if RULE == WITHOUT_COMPARISON {
-            return self.slot.swap_state(present, to);
+        match self.racing.rule {
+            WITHOUT_COMPARISON => self.slot.swap_state(present, to),
+            WITHOUT_GENERATION => {
+                let alike = State { generation: from.generation, ..present }.to_word() == from.to_word();
+                alike && self.slot.swap_state(present, State { generation: present.generation, ..to })
+            }
+            _ => self.slot.swap_state(from, to),
         }
-        let alike = State { generation: from.generation, ..present }.to_word() == from.to_word();
-        alike && self.slot.swap_state(present, State { generation: present.generation, ..to })
     }
     #[inline(always)]
     fn swap_evidence(&self, from: Evidence, to: Evidence) -> bool {
         self.slot.swap_evidence(from, to)
     }
+    #[inline(always)]
+    fn write(&self, key: &DialogKey, peer: u32, evidence: Evidence) {
+        self.slot.write(key, peer, evidence);
+    }
 }
 
-impl<const RULE: u8> Tables for Racing<RULE> {
-    type Slot = RacingSlot<RULE>;
-    const QUEUE_SLOTS: u32 = KernelTables::QUEUE_SLOTS;
-    const QUEUE_MARGIN: u32 = KernelTables::QUEUE_MARGIN;
+impl Tables for Racing {
+    type Slot = RacingSlot;
+    type Bucket = RacingBucket;
+    type Load = LoadPointer;
 
-    #[inline(always)]
-    fn dialog(&self, key: &DialogKey) -> Option<RacingSlot<RULE>> {
-        let slot = self.tables.dialog(key)?;
-        if self.stop != 0 {
-            sipsteer_race_stop(self.stop);
-        }
-        Some(RacingSlot { slot, call_key: key.call_key })
-    }
     #[inline(always)]
     fn settings(&self) -> &Settings {
         self.tables.settings()
@@ -352,16 +562,8 @@ impl<const RULE: u8> Tables for Racing<RULE> {
         self.tables.now()
     }
     #[inline(always)]
-    fn next_generation(&self) -> u16 {
-        self.tables.next_generation()
-    }
-    #[inline(always)]
-    fn insert_dialog(&self, key: &DialogKey, dialog: &Dialog) -> Result<(), i32> {
-        self.tables.insert_dialog(key, dialog)
-    }
-    #[inline(always)]
-    fn delete_dialog(&self, key: &DialogKey) -> Result<(), i32> {
-        self.tables.delete_dialog(key)
+    fn bucket(&self, index: u32) -> Option<RacingBucket> {
+        Some(RacingBucket { bucket: self.tables.bucket(index)?, racing: *self })
     }
     #[inline(always)]
     fn add_to_tally(&self, entries: i64, unconfirmed: i64) {
@@ -376,47 +578,92 @@ impl<const RULE: u8> Tables for Racing<RULE> {
         self.tables.ring_backend(service, tier, slot)
     }
     #[inline(always)]
-    fn backend(&self, id: u16) -> Option<BackendView> {
+    fn backend(&self, id: u16) -> BackendView {
         self.tables.backend(id)
     }
     #[inline(always)]
-    fn cursors(&self, queue: u32) -> Option<Cursors> {
-        self.tables.cursors(queue)
+    fn limits(&self, id: u16) -> Limits {
+        self.tables.limits(id)
     }
     #[inline(always)]
-    fn claim_tail(&self, queue: u32) -> Option<u64> {
-        self.tables.claim_tail(queue)
+    fn backend_load(&self, id: u16) -> Option<LoadPointer> {
+        self.tables.backend_load(id)
     }
     #[inline(always)]
-    fn advance(&self, queue: u32, cursor: Cursor, from: u64) -> bool {
-        self.tables.advance(queue, cursor, from)
+    fn policy(&self, service: u16) -> Policy {
+        self.tables.policy(service)
     }
     #[inline(always)]
-    fn due(&self, queue: u32, index: u64) -> Option<Due> {
-        self.tables.due(queue, index)
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
+        self.tables.tier_zone(service, tier)
     }
     #[inline(always)]
-    fn put_due(&self, queue: u32, index: u64, due: Due) {
-        self.tables.put_due(queue, index, due);
+    fn zone(&self, zone: u16) -> ZoneView {
+        self.tables.zone(zone)
+    }
+    #[inline(always)]
+    fn zone_load(&self, zone: u16) -> Option<LoadPointer> {
+        self.tables.zone_load(zone)
+    }
+    #[inline(always)]
+    fn members(&self, zone: u16) -> u32 {
+        self.tables.members(zone)
+    }
+    #[inline(always)]
+    fn member(&self, zone: u16, index: u32) -> u16 {
+        self.tables.member(zone, index)
+    }
+    #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        self.tables.nanoseconds()
+    }
+    #[inline(always)]
+    fn daemon_answers(&self) -> bool {
+        self.tables.daemon_answers()
+    }
+    #[inline(always)]
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+        self.tables.candidate(service, tier, key, except)
+    }
+    #[inline(always)]
+    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
+        self.tables.walk(zone, from, except)
+    }
+    #[inline(always)]
+    fn zone_room(&self, zone: u16, now: u64) -> Room {
+        self.tables.zone_room(zone, now)
+    }
+    #[inline(always)]
+    fn admit(&self, id: u16, now: u64) -> bool {
+        self.tables.admit(id, now)
+    }
+    #[inline(always)]
+    fn move_channel(&self, from: u16, to: u16) {
+        self.tables.move_channel(from, to);
+    }
+    #[inline(always)]
+    fn swept_at(&self) -> Option<u64> {
+        self.tables.swept_at()
+    }
+    #[inline(always)]
+    fn set_swept_at(&self, from: u64, to: u64) -> bool {
+        self.tables.set_swept_at(from, to)
+    }
+    #[inline(always)]
+    fn advance_hand(&self, count: u32) -> u64 {
+        self.tables.advance_hand(count)
+    }
+    #[inline(always)]
+    fn count_expired(&self, phase: u8) {
+        self.tables.count_expired(phase);
     }
     #[inline(always)]
     fn count_write_error(&self, errno: i32) {
         self.tables.count_write_error(errno);
     }
     #[inline(always)]
-    fn ring_choice(&self, service: u16, tiers: u8, key: u64) -> Option<u16> {
-        self.tables.ring_choice(service, tiers, key)
-    }
-    #[inline(always)]
-    fn remember(&self, opening: &Opening) -> Remembered {
-        self.tables.remember(opening)
-    }
-    #[inline(always)]
-    fn move_pin(&self, key: &DialogKey, from: u16, to: u16, now: u32) {
-        self.tables.move_pin(key, from, to, now);
-    }
-    #[inline(always)]
-    fn tend(&self, now: u32) {
-        self.tables.tend(now);
+    fn settle(&self, key: &DialogKey) -> u16 {
+        count(MET);
+        if self.rule == WITHOUT_SETTLING { NOBODY } else { self.tables.settle(key) }
     }
 }

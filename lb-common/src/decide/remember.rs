@@ -82,8 +82,10 @@ const DOUBLED: u32 = 4 << 16;
 pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
     let remembered = attempt(tables, opening);
     if matches!(remembered, Remembered::Doubled) {
-        // The copy that goes gives its channel back.
-        let kept = tables.settle(&DialogKey::new(opening.call_key, opening.service));
+        // The copy that goes gives its channel back. Twice: a packet that had found a copy may change it just when it is to go.
+        let key = DialogKey::new(opening.call_key, opening.service);
+        tables.settle(&key);
+        let kept = tables.settle(&key);
         return Remembered::Already(if kept == NOBODY { opening.backend } else { kept });
     }
     if opening.admitted && matches!(remembered, Remembered::Not) {
