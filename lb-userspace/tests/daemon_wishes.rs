@@ -187,6 +187,9 @@ fn a_zone_is_taken_out_and_put_back() -> Result<()> {
     let shown = list["zones"].as_array().unwrap().iter().find(|z| z["name"] == "there").unwrap();
     assert_eq!((&shown["will"], &shown["up"]), (&json!("disabled"), &json!(1)));
     assert_eq!(bench.status()?["state"], "ok", "what an operator wanted is no fault");
+    bench.json(&["zone", "disable", "here"])?;
+    assert_eq!(bench.status()?["state"], "down", "but nobody takes calls now");
+    bench.json(&["zone", "enable", "here"])?;
     let words = undo(&taken)?;
     bench.json(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
     assert_eq!(zones()?.get(&there, 0)?.will, zone_will::ENABLED);

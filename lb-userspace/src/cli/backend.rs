@@ -89,7 +89,8 @@ pub(super) struct EnableArguments {
 
 /// Give a backend nothing: its calls in progress move to others.
 ///
-/// Those do not know these calls, so most of them end. To take a backend out without losing calls, drain it first. It stays so across reloads and restarts.
+/// Those do not know these calls, so most of them end. To take a backend out without losing calls, drain it first. It stays
+/// so across reloads and restarts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

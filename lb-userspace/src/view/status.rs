@@ -162,7 +162,11 @@ impl Status {
             Some(_) => {}
         }
         let attached = self.interfaces.iter().any(|i| i.ifindex != 0);
-        let takes = self.backends.iter().any(|b| b.will == "enabled" && b.health == "up" && !b.is_closed());
+        let disabled = |b: &BackendView| {
+            self.zones.iter().any(|z| z.will == "disabled" && b.zone.as_ref() == Some(&z.name))
+        };
+        let takes = |b: &BackendView| b.will == "enabled" && b.health == "up" && !b.is_closed();
+        let takes = self.backends.iter().any(|b| takes(b) && !disabled(b));
         if !attached {
             attention.insert(0, "the program is attached to no interface".to_owned());
         }

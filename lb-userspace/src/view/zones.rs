@@ -71,7 +71,11 @@ fn view(
         capacity_cps: zone.capacity_cps,
         ..Limits::default()
     };
-    let load = LoadView::new(&maps.zone_load(id)?, &capacity, monotonic());
+    let mut load = LoadView::new(&maps.zone_load(id)?, &capacity, monotonic());
+    if own().next().is_none() {
+        // It is elsewhere, or nearly gone: what it carries in all is not known here.
+        load.utilisation = None;
+    }
     let lists = |service: &&ServiceView| service.zones.iter().any(|tier| tier.zone == name);
     let target = services.iter().filter(lists).map(|s| s.target_utilisation).min_by(f64::total_cmp);
     let hot = target.zip(load.utilisation).is_some_and(|(target, utilisation)| utilisation > target);
