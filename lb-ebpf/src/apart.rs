@@ -136,9 +136,8 @@ pub fn dialog_headers(packet: &Packet, payload_at: usize, scratch: ScratchCell) 
     if scratch.lacks(Place::TO) || scratch.lacks(Place::VIA) {
         sipsteer_onward(packet.context(), payload_at as u64);
     }
-    let parameter = |place: Place| {
-        sipsteer_parameter(packet.context(), payload_at as u64, place.index() as u64) as u32
-    };
+    let parameter =
+        |place: Place| sipsteer_parameter(packet.context(), payload_at as u64, place.index() as u64) as u32;
     DialogHeaders { to_tag: parameter(Place::TO), branch: parameter(Place::VIA) }
 }
 

@@ -9,7 +9,10 @@
 #[allow(dead_code, reason = "the probes only read; the rest of the door is for the product's program")]
 mod packet;
 #[path = "maps/scratch.rs"]
-#[allow(dead_code, reason = "the probes only note headers; the rest of the door is for the product's program")]
+#[allow(
+    dead_code,
+    reason = "the probes only note headers; the rest of the door is for the product's program"
+)]
 mod scratch;
 
 use aya_ebpf::{

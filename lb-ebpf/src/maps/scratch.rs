@@ -1,6 +1,9 @@
 //! Part of the door to map memory: the packet in hand, in this CPU's SCRATCH.
 
-#![allow(unsafe_code, reason = "as in the door that it is part of, and the test-only programs have this part alone")]
+#![allow(
+    unsafe_code,
+    reason = "as in the door that it is part of, and the test-only programs have this part alone"
+)]
 
 use core::ptr::{read_volatile, write_volatile};
 use lb_common::{
