@@ -234,23 +234,30 @@ pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, plac
 /// [`sip::user_key`] of the message whose headers SCRATCH tells of.
 #[allow(dead_code, reason = "for policies that choose by user; the decision asks by Call-ID and by source")]
 #[inline(always)]
-pub fn user_key(packet: &Packet, payload_at: usize, start: usize, which: u8) -> Option<u64> {
+pub fn user_key(
+    packet: &Packet,
+    payload_at: usize,
+    scratch: ScratchCell,
+    start: usize,
+    which: u8,
+) -> Option<u64> {
+    if sip::user_place(which).is_some_and(|place| scratch.lacks(place)) {
+        sipsteer_onward(packet.context(), payload_at as u64);
+    }
     match sipsteer_user_key(packet.context(), payload_at as u64, start as u64, which as u64) {
         0 => None,
         key => Some(key),
     }
 }
 
+/// [`sip::noted_user_key`]; 0 for none. It does not call [`sipsteer_onward`] itself, as the stack would not do for both.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sipsteer_user_key(context: *mut xdp_md, payload_at: u64, start: u64, which: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
-    let (notes, which) = (tables.scratch, which as u8);
-    if sip::user_place(which).is_some_and(|place| notes.lacks(place)) {
-        sipsteer_onward(context, payload_at);
-    }
     let window = Packet::new(context).window(payload_at as usize);
-    sip::noted_user_key(window, notes, start as usize, which, &tables.settings.hash_key).unwrap_or(0)
+    let key = &tables.settings.hash_key;
+    sip::noted_user_key(window, tables.scratch, start as usize, which as u8, key).unwrap_or(0)
 }
 
 /// No backend, as the result of [`ring_choice`].

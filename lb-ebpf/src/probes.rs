@@ -37,10 +37,13 @@ const HEAD: usize = 42;
 static INPUT: Array<[u64; 3], 1> = Array::new();
 
 /// Number of the kind, and above it the hash of the To tag; hash of the branch; offset of the Call-ID in the low half and its
-/// length in the high half, all ones without one, one less for an empty one; call key; keys of the users in From, To and the
-/// request line, 0 for none.
+/// length in the high half, all ones without one, one less for an empty one; call key.
 #[btf_map]
-static REPORT: Array<[u64; 7], 1> = Array::new();
+static REPORT: Array<[u64; 4], 1> = Array::new();
+
+/// Keys of the users in From, To and the request line, 0 for none.
+#[btf_map]
+static USERS: Array<[u64; 3], 1> = Array::new();
 
 /// As the product's program has it: what the search for the Call-ID passes is noted here.
 #[btf_map]
@@ -58,12 +61,12 @@ pub fn empty_tx(_context: XdpContext) -> u32 {
     xdp_action::XDP_TX
 }
 
-/// Everything. Between the stages what is known rests in REPORT, as the product's program keeps it in a map.
+/// Everything but users. Between the stages what is known rests in REPORT, as the product's program keeps it in a map.
 #[xdp]
 pub fn whole(context: XdpContext) -> u32 {
     let Some((window, notes, key, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
     let (kind, from) = sip::start_line(window, zero);
-    if REPORT.set(0, [kind.to_number() as u64, from as u64, 0, 0, 0, 0, 0], 0).is_err() {
+    if REPORT.set(0, [kind.to_number() as u64, from as u64, 0, 0], 0).is_err() {
         return xdp_action::XDP_ABORTED;
     }
     let Some([kind, from, ..]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
@@ -75,22 +78,30 @@ pub fn whole(context: XdpContext) -> u32 {
         CallId::Empty => (u64::MAX - 1, 0),
         CallId::Absent => (u64::MAX, 0),
     };
-    if REPORT.set(0, [kind, from, place, hash, 0, 0, 0], 0).is_err() {
+    if REPORT.set(0, [kind, from, place, hash], 0).is_err() {
         return xdp_action::XDP_ABORTED;
     }
-    let Some([kind, from, place, hash, ..]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
+    let Some([kind, _, place, hash]) = REPORT.get(0).copied() else { return xdp_action::XDP_ABORTED };
     let headers = sip::dialog_headers(window, notes, &key);
-    let user = |which: u8| sip::user_key(window, notes, from as usize, which, &key).unwrap_or(0);
-    let words = [
-        kind | (headers.to_tag as u64) << 32,
-        headers.branch as u64,
-        place,
-        hash,
-        user(hash_by::FROM_USER),
-        user(hash_by::TO_USER),
-        user(hash_by::REQUEST_USER),
-    ];
+    let words = [kind | (headers.to_tag as u64) << 32, headers.branch as u64, place, hash];
     match REPORT.set(0, words, 0) {
+        Ok(()) => xdp_action::XDP_PASS,
+        Err(_) => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// The users. A program of its own, or old verifiers would walk through too much.
+#[xdp]
+pub fn users(context: XdpContext) -> u32 {
+    let Some((window, notes, key, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
+    let (kind, start) = sip::start_line(window, zero);
+    notes.set_start(kind, start);
+    let start = notes.message().start;
+    // Its result does not matter; what it notes does.
+    let _ = sip::call_id(window, start, notes);
+    let user = |which: u8| sip::user_key(window, notes, start, which, &key).unwrap_or(0);
+    let keys = [user(hash_by::FROM_USER), user(hash_by::TO_USER), user(hash_by::REQUEST_USER)];
+    match USERS.set(0, keys, 0) {
         Ok(()) => xdp_action::XDP_PASS,
         Err(_) => xdp_action::XDP_ABORTED,
     }

@@ -3,7 +3,7 @@
 use crate::{
     agreement::{self, Found, Scan},
     capability,
-    probes::{MAX_DATAGRAM, Probes},
+    probes::{MAX_DATAGRAM, Probes, SCAN},
 };
 use lb_common::hash::{HashKey, SipHash13, fold};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -12,7 +12,7 @@ const KEY: HashKey = HashKey::from_bytes(*b"named cases' key");
 
 static PROBES: LazyLock<Option<Mutex<Probes>>> = LazyLock::new(|| {
     capability::may_run("the named cases in the kernel")
-        .then(|| Mutex::new(Probes::load(&["whole"], KEY).expect("the probes load")))
+        .then(|| Mutex::new(Probes::load(&SCAN, KEY).expect("the probes load")))
 });
 
 /// Reads a datagram three ways.

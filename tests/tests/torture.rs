@@ -13,7 +13,7 @@ use lb_tests::{
     agreement::{self, Found, Scan},
     corpus::{self, Message},
     needs_bpf,
-    probes::{MAX_DATAGRAM, Probes},
+    probes::{MAX_DATAGRAM, Probes, SCAN},
 };
 
 const KEY: HashKey = HashKey::from_bytes(*b"torture test key");
@@ -83,7 +83,7 @@ fn natively(messages: &[Message], all: bool) -> Result<()> {
 /// Compares the kernel with the native scanner, which the other tests compare with everything else.
 fn in_the_kernel(messages: &[Message]) -> Result<()> {
     needs_bpf!();
-    let mut probes = Probes::load(&["whole"], KEY)?;
+    let mut probes = Probes::load(&SCAN, KEY)?;
     let (fit, large): (Vec<_>, Vec<_>) =
         messages.iter().partition(|message| message.bytes.len() <= MAX_DATAGRAM);
     for message in &fit {
