@@ -59,6 +59,6 @@ impl Inspect for Message {
             let address = mapped(self.scratch.datagram().source);
             return maps::settings().map(|settings| source_hash(&settings.hash_key, &address, 0));
         }
-        apart::user_key(&self.packet, self.payload_at, self.scratch.message().start, by)
+        apart::user_key(&self.packet, self.payload_at, self.scratch, self.scratch.message().start, by)
     }
 }
