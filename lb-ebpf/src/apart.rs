@@ -232,7 +232,6 @@ pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, plac
 }
 
 /// [`sip::user_key`] of the message whose headers SCRATCH tells of.
-#[allow(dead_code, reason = "for policies that choose by user; the decision asks by Call-ID and by source")]
 #[inline(always)]
 pub fn user_key(
     packet: &Packet,

@@ -38,56 +38,97 @@ struct Place {
     state: AtomicU64,
 }
 
+impl Place {
+    fn state(&self) -> State {
+        State::from_word(self.state.load(SeqCst))
+    }
+
+    fn dialog(&self) -> Dialog {
+        // The order that the kernel's slot keeps: the state first.
+        let state = self.state();
+        let evidence = Evidence::from_word(self.evidence.load(SeqCst));
+        let peer = self.peer.load(SeqCst);
+        let (call_key, service) = (self.call_key.load(SeqCst), self.service.load(SeqCst));
+        Dialog { call_key, service, peer, evidence, state }
+    }
+}
+
+/// Changes of a state that are to find another CPU's before them.
+#[derive(Default)]
+struct Disturbances {
+    /// Changes that come before them.
+    after: AtomicU32,
+    left: AtomicU32,
+}
+
+impl Disturbances {
+    /// Whether it is the turn of one.
+    fn comes(&self) -> bool {
+        let take = |count: &AtomicU32| count.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok();
+        !take(&self.after) && take(&self.left)
+    }
+}
+
 /// A slot, whoever it belongs to at the moment.
 #[derive(Clone, Copy)]
-pub struct MemorySlot<'a>(&'a Place);
+pub struct MemorySlot<'a> {
+    place: &'a Place,
+    disturbances: &'a Disturbances,
+}
 
 impl Slot for MemorySlot<'_> {
     fn call_key(&self) -> u64 {
-        self.0.call_key.load(SeqCst)
+        self.place.call_key.load(SeqCst)
     }
 
     fn service(&self) -> u32 {
-        self.0.service.load(SeqCst)
+        self.place.service.load(SeqCst)
     }
 
     fn state(&self) -> State {
-        State::from_word(self.0.state.load(SeqCst))
+        self.place.state()
     }
 
     fn read(&self) -> Dialog {
-        // The order that the kernel's slot keeps: the state first.
-        let state = self.state();
-        let evidence = Evidence::from_word(self.0.evidence.load(SeqCst));
-        let peer = self.0.peer.load(SeqCst);
-        Dialog { call_key: self.call_key(), service: self.service(), peer, evidence, state }
+        self.place.dialog()
     }
 
     fn swap_state(&self, from: State, to: State) -> bool {
-        self.0.state.compare_exchange(from.to_word(), to.to_word(), SeqCst, SeqCst).is_ok()
+        if self.disturbances.comes() {
+            let state = self.place.state();
+            let by_another_cpu = match state.is_live() {
+                true => State { listener: state.listener ^ 1, ..state },
+                false => State { generation: state.generation.wrapping_add(1), ..state },
+            };
+            self.place.state.store(by_another_cpu.to_word(), SeqCst);
+        }
+        self.place.state.compare_exchange(from.to_word(), to.to_word(), SeqCst, SeqCst).is_ok()
     }
 
     fn swap_evidence(&self, from: Evidence, to: Evidence) -> bool {
-        self.0.evidence.compare_exchange(from.to_word(), to.to_word(), SeqCst, SeqCst).is_ok()
+        self.place.evidence.compare_exchange(from.to_word(), to.to_word(), SeqCst, SeqCst).is_ok()
     }
 
     fn write(&self, key: &DialogKey, peer: u32, evidence: Evidence) {
-        self.0.call_key.store(key.call_key, SeqCst);
-        self.0.service.store(key.service, SeqCst);
-        self.0.peer.store(peer, SeqCst);
-        self.0.evidence.store(evidence.to_word(), SeqCst);
+        self.place.call_key.store(key.call_key, SeqCst);
+        self.place.service.store(key.service, SeqCst);
+        self.place.peer.store(peer, SeqCst);
+        self.place.evidence.store(evidence.to_word(), SeqCst);
     }
 }
 
 /// A bucket of the table.
 #[derive(Clone, Copy)]
-pub struct MemoryBucket<'a>(&'a [Place]);
+pub struct MemoryBucket<'a> {
+    places: &'a [Place],
+    disturbances: &'a Disturbances,
+}
 
 impl<'a> Bucket for MemoryBucket<'a> {
     type Slot = MemorySlot<'a>;
 
     fn slot(&self, index: u32) -> MemorySlot<'a> {
-        MemorySlot(&self.0[index as usize])
+        MemorySlot { place: &self.places[index as usize], disturbances: self.disturbances }
     }
 }
 
@@ -188,6 +229,7 @@ pub struct MemoryTables {
     settings: Settings,
     now: AtomicU32,
     places: Box<[Place]>,
+    disturbances: Disturbances,
     entries: AtomicI64,
     unconfirmed: AtomicI64,
     rings: RwLock<HashMap<(u16, u32), Vec<u16>>>,
@@ -222,6 +264,7 @@ impl MemoryTables {
             },
             now: AtomicU32::new(0),
             places: all((buckets * BUCKET_SLOTS) as usize),
+            disturbances: Disturbances::default(),
             entries: AtomicI64::new(0),
             unconfirmed: AtomicI64::new(0),
             rings: RwLock::default(),
@@ -327,9 +370,26 @@ impl MemoryTables {
         self.capacity.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets another CPU come first at each of `changes` of a state, the first `after` left out: it changes the listener of a
+    /// dialog, and uses a free slot for a moment.
+    pub fn disturb(&self, after: u32, changes: u32) {
+        self.disturbances.after.store(after, SeqCst);
+        self.disturbances.left.store(changes, SeqCst);
+    }
+
+    /// Sets how many buckets have been looked at for old dialogs.
+    pub fn set_hand(&self, buckets: u64) {
+        self.hand.store(buckets, SeqCst);
+    }
+
+    /// How many buckets have been looked at for old dialogs.
+    pub fn hand(&self) -> u64 {
+        self.hand.load(SeqCst)
+    }
+
     /// All dialogs.
     pub fn dialogs(&self) -> Vec<(DialogKey, Dialog)> {
-        let dialogs = self.places.iter().map(|place| MemorySlot(place).read());
+        let dialogs = self.places.iter().map(Place::dialog);
         dialogs.filter(|d| d.state.is_live()).map(|d| (d.key(), d)).collect()
     }
 
@@ -397,7 +457,8 @@ impl<'a> Tables for &'a MemoryTables {
 
     fn bucket(&self, index: u32) -> Option<MemoryBucket<'a>> {
         let first = (index * BUCKET_SLOTS) as usize;
-        self.places.get(first..first + BUCKET_SLOTS as usize).map(MemoryBucket)
+        let places = self.places.get(first..first + BUCKET_SLOTS as usize)?;
+        Some(MemoryBucket { places, disturbances: &self.disturbances })
     }
 
     fn add_to_tally(&self, entries: i64, unconfirmed: i64) {

@@ -310,6 +310,8 @@ fn the_ack_of_an_answer_is_known_by_its_tag() {
     let tag = own_tag::text(&KEY, asked.call_key);
     let busy = Status::ServiceUnavailable { retry_after: None };
     let answer = answer::build(&asked, &busy, source(), &tag).expect("it fits");
-    assert_eq!(dialog_headers(Bytes(&answer), 0, &KEY).to_tag, own_tag::hash(&KEY, asked.call_key));
+    let noted = Noted::default();
+    call_id(Bytes(&answer), 0, &noted);
+    assert_eq!(dialog_headers(Bytes(&answer), &noted, &KEY).to_tag, own_tag::hash(&KEY, asked.call_key));
     assert_eq!(reference::read(&answer).to_tag, Some(&tag[..]));
 }

@@ -1,7 +1,7 @@
 //! Which backends a packet may go to: their states, packets without a dialog, and tables that refuse a write.
 
 use lb_common::{
-    decide::{E2BIG, EDQUOT, EEXIST, ENOSPC, Inbound},
+    decide::{E2BIG, EBUSY, EDQUOT, Inbound},
     map::{
         backend::{health, will},
         dialog::Phase,
@@ -108,7 +108,7 @@ fn without_a_call_id_the_source_decides_and_always_the_same_way() {
         let source = source.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let m = request(Method::Invite, 0).without_call_id().by(source);
         let first = story.arrives(m);
-        assert_eq!((first.verdict, first.tend), (Verdict::SteeredSource, false));
+        assert_eq!(first.verdict, Verdict::SteeredSource);
         backends[first.backend as usize] += 1;
         for kind in [Kind::Request(Method::Bye), Kind::Response(200)] {
             let next = story.arrives(message(kind, 0).without_call_id().by(source));
@@ -136,33 +136,86 @@ fn what_is_not_sip_is_dropped_unless_it_has_a_call_id() {
     assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
 }
 
+/// A table of two buckets, which every dialog may stand in, and that many calls in it.
+fn crowded(calls: u64) -> Story {
+    let story = Story::with(settings(), 1);
+    for call in 0..calls {
+        story.opens(call << 40 | 1);
+    }
+    story
+}
+
+/// Slots of [`crowded`].
+const SLOTS: u64 = 8;
+
 #[test]
 fn a_full_table_steers_by_ring_and_leaves_established_calls_where_they_are() {
-    let story: Story = Story::with(settings(), 2);
-    let pinned = [story.opens(1 << 40), story.opens(2 << 40)];
+    let story = crowded(SLOTS);
+    let pinned: Vec<_> = story.tables.dialogs();
+    assert_eq!(pinned.len() as u64, SLOTS, "every slot was used");
     let by_ring = Story::new().opens(CALL);
     for attempt in 1..=3 {
         let steering = story.arrives(request(Method::Invite, CALL));
         assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, by_ring));
-        assert!(steering.tend, "room is made for the next one");
-        assert_eq!(story.tables.write_errors(E2BIG), attempt);
+        assert_eq!((story.tables.write_errors(E2BIG), story.tables.all_write_errors()), (attempt, attempt));
     }
     // The rest of that call finds the same backend.
     let bye = story.arrives(request(Method::Bye, CALL).to_tag(1));
     assert_eq!((bye.verdict, bye.backend), (Verdict::SteeredRing, by_ring));
-    for (call, backend) in [1u64 << 40, 2 << 40].into_iter().zip(pinned) {
-        let steering = story.arrives(request(Method::Invite, call));
-        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, backend));
+    for (key, dialog) in &pinned {
+        let steering = story.arrives(request(Method::Invite, key.call_key));
+        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, dialog.state.backend));
     }
+    assert_eq!(story.tables.dialogs(), pinned);
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn a_full_table_makes_room_from_dialogs_whose_lifetime_is_over_and_from_no_others() {
+    let story = crowded(SLOTS - 2);
+    let young = story.tables.dialogs();
+    story.arrives(request(Method::Register, 1 << 20));
+    story.arrives(request(Method::Register, 2 << 20));
+    // One tick early there is no room.
+    story.sleeps(settings().ended_ticks - 1);
+    assert_eq!(story.arrives(request(Method::Invite, CALL)).verdict, Verdict::SteeredUnpinned);
+    assert_eq!(story.tables.write_errors(E2BIG), 1);
+    story.sleeps(1);
+    assert_eq!(story.arrives(request(Method::Invite, CALL)).verdict, Verdict::SteeredNew);
+    assert_eq!(story.arrives(request(Method::Invite, CALL + 1)).verdict, Verdict::SteeredNew);
+    assert_eq!(story.arrives(request(Method::Invite, CALL + 2)).verdict, Verdict::SteeredUnpinned);
+    assert_eq!(story.tables.write_errors(E2BIG), 2);
+    assert_eq!(story.tables.expired(Phase::Transaction as u8), 2);
+    assert_eq!(story.tables.expired(Phase::Unanswered as u8), 0);
+    let after = story.tables.dialogs();
+    assert!(young.iter().all(|dialog| after.contains(dialog)), "the others stand where they stood");
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
 
 #[test]
 fn whatever_the_reason_an_unpinned_call_is_steered_and_counted_by_it() {
+    type Change = fn(&mut Story);
+    let with_limit: [Change; 2] = [
+        |story| story.tables.settings_mut().unconfirmed_limit = 0,
+        |story| story.tables.settings_mut().unconfirmed_limit = 1,
+    ];
+    let full: [Change; 2] = [
+        |story| {
+            for call in 0..SLOTS {
+                story.opens(call << 40 | 1);
+            }
+        },
+        |story| {
+            story.sleeps(settings().unanswered_ticks);
+            story.tables.tend();
+        },
+    ];
+    // Other CPUs take the slot at both attempts; then they leave.
+    let contended: [Change; 2] = [|story| story.tables.disturb(0, 2), |story| story.tables.disturb(0, 0)];
     let by_ring = Story::new().opens(CALL);
-    for errno in 1..160 {
-        let story = Story::new();
-        story.tables.fail_inserts(errno);
+    for (errno, [reason, remedy]) in [(EDQUOT, with_limit), (E2BIG, full), (EBUSY, contended)] {
+        let mut story = Story::with(settings(), 1);
+        reason(&mut story);
         let steering = story.arrives(request(Method::Invite, CALL));
         assert_eq!(
             (steering.verdict, steering.backend),
@@ -172,33 +225,52 @@ fn whatever_the_reason_an_unpinned_call_is_steered_and_counted_by_it() {
         assert_eq!((story.tables.write_errors(errno), story.tables.all_write_errors()), (1, 1));
         assert_eq!(story.tables.tally(), Some(story.tables.counted()));
         // When the reason is gone, the retransmission pins.
-        story.tables.fail_inserts(0);
-        assert_eq!(story.opens(CALL), by_ring);
+        remedy(&mut story);
+        assert_eq!(story.opens(CALL), by_ring, "errno {errno}");
+        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
     }
 }
 
 #[test]
-fn an_invite_of_a_call_that_is_being_buried_is_steered_but_not_remembered() {
+fn a_slot_that_another_cpu_took_once_is_no_reason_to_give_up() {
     let story = Story::new();
-    let backend = story.opens(CALL);
-    story.arrives(request(Method::Ack, CALL));
-    story.passes(settings().ended_ticks);
-    assert_eq!(story.phase(CALL), Some(Phase::Dead));
-    let late = story.arrives(request(Method::Ack, CALL));
-    assert_eq!((late.verdict, late.backend), (Verdict::SteeredPinned, backend));
-    let steering = story.arrives(request(Method::Invite, CALL));
-    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, backend));
-    assert_eq!(story.phase(CALL), Some(Phase::Dead));
-    // After the burial its next retransmission opens it anew.
-    story.passes(settings().burial_ticks);
-    assert_eq!(story.phase(CALL), None);
-    assert_eq!(story.opens(CALL), backend);
+    story.tables.disturb(0, 1);
+    story.opens(CALL);
+    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+    assert_eq!(story.tables.all_write_errors(), 0);
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+#[test]
+fn an_invite_of_a_call_whose_lifetime_is_over_follows_its_pin_until_it_is_forgotten() {
+    for forgotten in [false, true] {
+        let story = Story::new();
+        let backend = story.opens(CALL);
+        story.arrives(request(Method::Ack, CALL));
+        story.sleeps(settings().ended_ticks);
+        if forgotten {
+            story.tables.tend();
+        }
+        assert_eq!(story.phase(CALL), if forgotten { None } else { Some(Phase::Ended) });
+        // The ring changed meanwhile.
+        story.tables.set_ring(0, 0, &[(backend + 1) % 3]);
+        let steering = story.arrives(request(Method::Invite, CALL).branch(BRANCH + 1));
+        let expected = match forgotten {
+            true => (Verdict::SteeredNew, (backend + 1) % 3),
+            false => (Verdict::SteeredPinned, backend),
+        };
+        assert_eq!((steering.verdict, steering.backend), expected);
+        assert_eq!(story.phase(CALL), Some(Phase::Unanswered), "it lives anew");
+        story.passes(settings().ended_ticks);
+        assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    }
 }
 
 #[test]
 fn the_limit_of_unconfirmed_calls_is_met_exactly() {
     let limit = 5;
-    let story: Story =
+    let story =
         Story::with(lb_common::map::settings::Settings { unconfirmed_limit: limit, ..settings() }, 256);
     for call in 0..u64::from(limit) {
         story.opens(call << 40);
@@ -234,24 +306,8 @@ fn every_way_out_of_the_unconfirmed_is_counted_once() {
     story.opens(5);
     story.arrives(request(Method::Register, 6));
     assert_eq!(unconfirmed(), 2);
-    // Two visits a tick: six entries that became due together take three ticks.
-    story.passes(settings().unanswered_ticks + 2);
-    assert_eq!(unconfirmed(), 0, "both have died");
-    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-}
-
-#[test]
-fn a_full_expiry_queue_steers_by_ring_and_is_counted() {
-    let story: Story<8> = Story::with(settings(), 256);
-    // Two slots are kept free for CPUs that are about to put something in.
-    for call in 0..6u64 {
-        story.opens(call << 40);
-    }
-    let by_ring = Story::new().opens(CALL);
-    let steering = story.arrives(request(Method::Invite, CALL));
-    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, by_ring));
-    assert_eq!(story.tables.write_errors(ENOSPC), 1);
-    assert_eq!(story.phase(CALL), None, "a dialog without an entry in a queue would never be forgotten");
+    story.passes(settings().unanswered_ticks);
+    assert_eq!(unconfirmed(), 0, "both are forgotten");
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
 
@@ -271,11 +327,17 @@ fn a_call_that_another_cpu_pinned_meanwhile_follows_that_pin() {
     };
     assert_eq!(remember::remember(&&story.tables, &opening(1)), Remembered::New);
     assert_eq!(remember::remember(&&story.tables, &opening(2)), Remembered::Already(1));
-    assert_eq!(story.tables.write_errors(EEXIST), 0, "no failure: the call is pinned");
+    assert_eq!(story.tables.all_write_errors(), 0, "no failure: the call is pinned");
+    assert_eq!(story.dialog(CALL).map(|d| d.state.backend), Some(1));
+    assert_eq!(story.tables.counted().entries, 1);
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-    for remembered in
-        [Remembered::New, Remembered::Not, Remembered::Already(0), Remembered::Already(u16::MAX)]
-    {
+    for remembered in [
+        Remembered::New,
+        Remembered::Not,
+        Remembered::Full,
+        Remembered::Already(0),
+        Remembered::Already(u16::MAX),
+    ] {
         assert_eq!(Remembered::from_number(remembered.to_number()), remembered);
     }
 }

@@ -11,12 +11,11 @@ fn an_invite_pins_its_call_and_its_retransmission_follows() {
     let story = Story::new();
     let first = story.arrives(request(Method::Invite, CALL));
     assert_eq!(first.verdict, Verdict::SteeredNew);
-    assert!(first.tend, "a new entry pays for the burial of old ones");
     let before = story.dialog(CALL).expect("pinned");
     // The ring changes meanwhile: the pin decides.
     story.tables.set_ring(0, 0, &[(first.backend + 1) % 3]);
     let again = story.arrives(request(Method::Invite, CALL));
-    assert_eq!((again.verdict, again.backend, again.tend), (Verdict::SteeredPinned, first.backend, false));
+    assert_eq!((again.verdict, again.backend), (Verdict::SteeredPinned, first.backend));
     assert_eq!(story.dialog(CALL), Some(before), "a retransmission in the same tick changes nothing");
     assert_eq!(before.evidence.hash, BRANCH);
     assert_eq!(before.evidence.generation, before.state.generation);
@@ -27,10 +26,13 @@ fn the_ack_of_a_refused_invite_repeats_its_branch_and_ends_the_call() {
     let story = Story::new();
     let backend = story.opens(CALL);
     let ack = story.arrives(request(Method::Ack, CALL).to_tag(TAG));
-    assert_eq!((ack.verdict, ack.backend, ack.tend), (Verdict::SteeredPinned, backend, true));
+    assert_eq!((ack.verdict, ack.backend), (Verdict::SteeredPinned, backend));
     assert_eq!(story.phase(CALL), Some(Phase::Ended));
     // Retransmissions of the ACK are no second end.
-    assert!(!story.arrives(request(Method::Ack, CALL).to_tag(TAG)).tend);
+    let (ended, tally) = (story.dialog(CALL), story.tables.tally());
+    assert_eq!(story.arrives(request(Method::Ack, CALL).to_tag(TAG)).verdict, Verdict::SteeredPinned);
+    assert_eq!((story.dialog(CALL), story.tables.tally()), (ended, tally));
+    assert_eq!(tally, Some(story.tables.counted()));
 }
 
 #[test]
@@ -38,7 +40,7 @@ fn the_ack_of_an_accepted_invite_has_a_new_branch_and_answers_the_call() {
     let story = Story::new();
     let backend = story.opens(CALL);
     let ack = story.arrives(request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
-    assert_eq!((ack.verdict, ack.backend, ack.tend), (Verdict::SteeredPinned, backend, false));
+    assert_eq!((ack.verdict, ack.backend), (Verdict::SteeredPinned, backend));
     let dialog = story.dialog(CALL).expect("pinned");
     assert_eq!((dialog.state.phase, dialog.evidence.hash), (Phase::Answered as u8, TAG));
     // Its retransmission neither ends the call nor changes what was learnt.
@@ -117,7 +119,7 @@ fn a_cancel_from_the_caller_cancels_and_the_ack_of_the_487_ends() {
     assert_eq!((cancel.verdict, cancel.backend), (Verdict::SteeredPinned, backend));
     assert_eq!(story.phase(CALL), Some(Phase::Cancelled));
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-    assert!(story.arrives(request(Method::Ack, CALL).to_tag(TAG)).tend);
+    story.arrives(request(Method::Ack, CALL).to_tag(TAG));
     assert_eq!(story.phase(CALL), Some(Phase::Ended));
 }
 
@@ -147,7 +149,7 @@ fn a_bye_ends_the_call_if_it_comes_from_the_caller() {
         let story = Story::new();
         let backend = story.answered(CALL, TAG);
         let bye = story.arrives(request(Method::Bye, CALL).to_tag(tag).by(CALLER));
-        assert_eq!((bye.verdict, bye.backend, bye.tend), (Verdict::SteeredPinned, backend, true));
+        assert_eq!((bye.verdict, bye.backend), (Verdict::SteeredPinned, backend));
         assert_eq!(story.phase(CALL), Some(Phase::Ended));
     }
 }
@@ -160,10 +162,10 @@ fn a_strangers_bye_ends_the_call_only_with_the_tag_from_the_ack() {
     for forged in [0, TAG + 1, BRANCH] {
         let bye = story.arrives(request(Method::Bye, CALL).to_tag(forged).by(STRANGER));
         // It reaches the backend, which knows what to answer, but frees nothing here.
-        assert_eq!((bye.verdict, bye.backend, bye.tend), (Verdict::SteeredPinned, backend, false));
+        assert_eq!((bye.verdict, bye.backend), (Verdict::SteeredPinned, backend));
         assert_eq!(story.dialog(CALL), before);
     }
-    assert!(story.arrives(request(Method::Bye, CALL).to_tag(TAG).by(STRANGER)).tend);
+    story.arrives(request(Method::Bye, CALL).to_tag(TAG).by(STRANGER));
     assert_eq!(story.phase(CALL), Some(Phase::Ended));
 }
 
@@ -183,7 +185,7 @@ fn a_bye_before_the_answer_ends_the_call_from_the_caller_only() {
     story.opens(CALL);
     story.arrives(request(Method::Bye, CALL).to_tag(BRANCH).by(STRANGER));
     assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
-    assert!(story.arrives(request(Method::Bye, CALL).to_tag(TAG)).tend);
+    story.arrives(request(Method::Bye, CALL).to_tag(TAG));
     assert_eq!(story.phase(CALL), Some(Phase::Ended));
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
@@ -196,8 +198,8 @@ fn requests_inside_a_dialog_without_a_pin_go_by_the_ring_and_are_not_remembered(
     for number in 1..16 {
         let method = Method::from_number(number);
         let steering = lost.arrives(request(method, CALL).to_tag(TAG));
-        let expected = (Verdict::SteeredRing, by_ring, false);
-        assert_eq!((steering.verdict, steering.backend, steering.tend), expected, "{method:?}");
+        let expected = (Verdict::SteeredRing, by_ring);
+        assert_eq!((steering.verdict, steering.backend), expected, "{method:?}");
     }
     let response = lost.arrives(message(Kind::Response(200), CALL).to_tag(TAG));
     assert_eq!((response.verdict, response.backend), (Verdict::SteeredRing, by_ring));

@@ -1,16 +1,20 @@
-//! When dialogs are forgotten: every lifetime to the tick on both sides, burial, wraps, laps and failures.
+//! When dialogs are forgotten: every lifetime to the tick on both sides, the search for old ones, and wraps.
 
 use lb_common::{
-    decide::ENOSPC,
+    decide::{Tables, expiry},
+    limits::MAX_SWEEP,
     map::{
         backend::{health, will},
-        dialog::{DialogKey, Phase, State},
-        expiry::{LONG, SHORT},
+        dialog::{Phase, State},
         settings::Settings,
     },
     sip::{Kind, Method},
+    verdict::Verdict,
 };
-use lb_tests::story::{BRANCH, Message, Story, message, request, settings};
+use lb_tests::{
+    memory::MemoryTables,
+    story::{BRANCH, Message, Story, message, request, settings},
+};
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
 const TAG: u32 = 0x7a6;
@@ -31,10 +35,10 @@ fn stories() -> Vec<(Phase, u32, Vec<Message>)> {
     ]
 }
 
-/// Examines the call as the daemon's search does, which looks at any time, and says whether it is dead.
+/// Looks at the whole table, and says whether the call is forgotten.
 fn dies(story: &Story) -> bool {
-    story.tables.expire(&DialogKey::new(CALL, 0));
-    story.phase(CALL) == Some(Phase::Dead)
+    story.tables.tend();
+    story.phase(CALL).is_none()
 }
 
 #[test]
@@ -49,11 +53,35 @@ fn every_lifetime_ends_at_its_tick_and_not_before() {
             assert_eq!(story.phase(CALL), Some(phase));
             story.sleeps(lifetime - 1);
             assert!(!dies(&story), "{phase:?} from tick {start}, one tick early");
+            assert_eq!(story.tables.expired(phase as u8), 0);
             story.sleeps(1);
             assert!(dies(&story), "{phase:?} from tick {start}");
+            assert_eq!(story.tables.expired(phase as u8), 1);
+            assert_eq!(story.tables.dialogs(), []);
             assert_eq!(story.tables.tally(), Some(story.tables.counted()));
         }
     }
+}
+
+/// The phases that no request brings about have a lifetime too.
+#[test]
+fn each_phase_has_the_lifetime_of_its_kind() {
+    let s = settings();
+    for phase in Phase::ALL {
+        let expected = match phase {
+            Phase::Unanswered | Phase::Ringing => s.unanswered_ticks,
+            Phase::Answered => s.answered_ticks,
+            Phase::Subscribed => s.subscribed_ticks,
+            _ => s.ended_ticks,
+        };
+        assert_eq!(expiry::lifetime(&s, phase as u8), expected, "{phase:?}");
+        let state = State { phase: phase as u8, seen: 0xfff0, ..State::default() };
+        let at = |age: u32| expiry::is_over(&s, state, 0xfff0 + age);
+        // A slot that is being written is nobody's to remove.
+        let lives = phase != Phase::Claimed;
+        assert_eq!((at(expected - 1), at(expected)), (false, lives), "{phase:?}");
+    }
+    assert!(!expiry::is_over(&s, State::default(), 5000), "an unused slot");
 }
 
 #[test]
@@ -77,8 +105,61 @@ fn a_packet_at_the_last_tick_begins_the_lifetime_anew() {
     }
 }
 
+/// Each write to a dialog is one that other CPUs have to fetch, so most packets of a call write nothing.
 #[test]
-fn the_queues_alone_forget_every_dialog_soon_after_its_lifetime() {
+fn a_packet_is_noted_when_more_than_a_64th_of_the_lifetime_has_passed() {
+    for (phase, lifetime, messages) in stories() {
+        for (after, noted) in [(lifetime / 64, false), (lifetime / 64 + 1, true)] {
+            let story = Story::new();
+            for m in &messages {
+                story.arrives(*m);
+            }
+            let before = story.dialog(CALL);
+            story.sleeps(after);
+            story.arrives(message(Kind::Response(200), CALL));
+            assert_eq!(story.dialog(CALL) != before, noted, "{phase:?}, {after} ticks later");
+            // Either way it is remembered for 63 of 64 parts of its lifetime after that packet.
+            story.sleeps(lifetime - lifetime / 64 - 1);
+            assert!(!dies(&story), "{phase:?}, {after} ticks later");
+        }
+    }
+}
+
+#[test]
+fn a_stream_of_packets_keeps_a_dialog_whatever_their_distance() {
+    for (phase, lifetime, messages) in stories() {
+        for distance in (1..lifetime).step_by(lifetime as usize / 30 + 1).chain([lifetime - 1]) {
+            let story = Story::new();
+            for m in &messages {
+                story.arrives(*m);
+            }
+            for _ in 0..=3 * lifetime / distance {
+                story.sleeps(distance);
+                assert!(!dies(&story), "{phase:?} with a packet every {distance} ticks");
+                let seen = story.arrives(message(Kind::Response(200), CALL));
+                assert_eq!(seen.verdict, Verdict::SteeredPinned);
+            }
+            story.sleeps(lifetime);
+            assert!(dies(&story), "{phase:?} with a packet every {distance} ticks");
+        }
+    }
+}
+
+#[test]
+fn what_changes_the_phase_is_noted_at_once() {
+    let story = Story::new();
+    let Settings { ended_ticks, answered_ticks, .. } = settings();
+    story.answered(CALL, TAG);
+    story.sleeps(answered_ticks / 64);
+    story.arrives(request(Method::Bye, CALL).to_tag(TAG));
+    story.sleeps(ended_ticks - 1);
+    assert!(!dies(&story), "the lifetime of an ended call begins with its BYE");
+    story.sleeps(1);
+    assert!(dies(&story));
+}
+
+#[test]
+fn packets_of_other_calls_forget_every_dialog_at_its_tick() {
     for start in [0, 0xfff0, u32::MAX - 50] {
         for (phase, lifetime, messages) in stories() {
             let story = Story::new();
@@ -88,12 +169,7 @@ fn the_queues_alone_forget_every_dialog_soon_after_its_lifetime() {
             }
             story.passes(lifetime - 1);
             assert_eq!(story.phase(CALL), Some(phase), "from tick {start}, one tick early");
-            // Between two visits lies at most the wait in the long queue.
-            let wait = settings().unanswered_ticks - settings().ended_ticks;
-            story.passes(wait + 1);
-            let left = story.phase(CALL);
-            assert!(matches!(left, None | Some(Phase::Dead)), "{phase:?} from tick {start}: {left:?}");
-            story.passes(settings().burial_ticks);
+            story.passes(1);
             assert_eq!(story.tables.dialogs(), [], "{phase:?} from tick {start}");
             assert_eq!(story.tables.tally(), Some(story.tables.counted()));
             assert_eq!(story.tables.all_write_errors(), 0);
@@ -101,165 +177,131 @@ fn the_queues_alone_forget_every_dialog_soon_after_its_lifetime() {
     }
 }
 
+/// One jiffy a tick, with a search of `buckets` buckets in each.
+fn slow(buckets: u32, dialogs: u32) -> Story {
+    let mut story = Story::with(settings(), dialogs);
+    story.tables.settings_mut().sweep_buckets = buckets;
+    story
+}
+
+/// What the XDP program does when a packet is the first in a jiffy.
+fn tend(tables: &MemoryTables) {
+    expiry::tend(&tables, u64::from((&tables).now()));
+}
+
+#[test]
+fn a_search_of_some_buckets_a_jiffy_forgets_all_in_one_round_after_the_lifetime() {
+    for (sweep, hand) in [(1, 0), (3, 0), (7, u64::from(u32::MAX) - 3), (128, u64::MAX - 200)] {
+        let story = slow(sweep, 256);
+        story.tables.set_hand(hand);
+        let buckets = (&story.tables).settings().bucket_mask + 1;
+        for call in 0..200u64 {
+            story.arrives(request(Method::Register, call.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        }
+        assert_eq!(story.tables.dialogs().len(), 200);
+        for tick in 1..settings().ended_ticks {
+            story.sleeps(1);
+            tend(&story.tables);
+            assert_eq!(story.tables.dialogs().len(), 200, "tick {tick}");
+        }
+        for _ in 0..buckets.div_ceil(sweep) {
+            story.sleeps(1);
+            tend(&story.tables);
+        }
+        assert_eq!(story.tables.dialogs(), [], "{sweep} buckets a jiffy, from {hand}");
+        assert_eq!(story.tables.expired(Phase::Transaction as u8), 200);
+        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    }
+}
+
+#[test]
+fn a_jiffy_is_searched_once_and_silence_is_made_up_for_within_bounds() {
+    let story = slow(3, 4096);
+    let looked = |until: u32| {
+        let before = story.tables.hand();
+        story.tables.set_now(until);
+        tend(&story.tables);
+        (&story.tables).swept_at().map(|at| (at, story.tables.hand() - before))
+    };
+    assert_eq!(looked(0), Some((0, 0)), "no time has passed");
+    assert_eq!(looked(1), Some((1, 3)));
+    assert_eq!(looked(1), Some((1, 0)), "another CPU in the same jiffy");
+    // A CPU that read its clock before.
+    assert_eq!(looked(0), Some((1, 0)));
+    assert_eq!(looked(3), Some((3, 6)), "two jiffies");
+    let most = u64::from(MAX_SWEEP);
+    assert_eq!(looked(3 + 42), Some((45, 126)));
+    assert_eq!(looked(45 + 43), Some((88, most)));
+    assert_eq!(looked(u32::MAX), Some((u64::from(u32::MAX), most)), "a long silence");
+}
+
 #[test]
 fn a_short_life_is_over_on_the_tick() {
     let story = Story::new();
-    let Settings { ended_ticks, burial_ticks, .. } = settings();
+    let Settings { ended_ticks, .. } = settings();
     story.arrives(request(Method::Register, CALL));
     story.passes(ended_ticks - 1);
     assert_eq!(story.phase(CALL), Some(Phase::Transaction));
     story.passes(1);
-    assert_eq!(story.phase(CALL), Some(Phase::Dead));
-    story.passes(burial_ticks - 1);
-    assert_eq!(story.phase(CALL), Some(Phase::Dead));
-    story.passes(1);
     assert_eq!(story.phase(CALL), None);
 }
 
 #[test]
-fn a_dialog_marked_dead_late_is_still_buried_no_sooner_than_its_burial_time() {
-    let story = Story::new();
-    let Settings { ended_ticks, burial_ticks, .. } = settings();
-    story.arrives(request(Method::Register, CALL));
-    // Nothing comes by for ages: both visits are overdue at once.
-    story.sleeps(ended_ticks + 500);
-    for waited in 0..burial_ticks {
-        story.tables.tend();
-        assert_eq!(story.phase(CALL), Some(Phase::Dead), "{waited} ticks after its death");
-        // Nor by the daemon's search.
-        story.tables.expire(&DialogKey::new(CALL, 0));
-        assert_eq!(story.phase(CALL), Some(Phase::Dead), "{waited} ticks after its death");
-        story.sleeps(1);
-    }
-    story.tables.tend();
-    assert_eq!(story.phase(CALL), None);
-}
-
-#[test]
-fn the_daemons_search_buries_a_dead_dialog_once() {
-    let story = Story::new();
-    let key = DialogKey::new(CALL, 0);
-    story.arrives(request(Method::Register, CALL));
-    assert!(!story.tables.expire(&key), "alive");
-    story.sleeps(settings().ended_ticks);
-    assert!(story.tables.expire(&key), "marked");
-    assert!(!story.tables.expire(&key), "not buried yet");
-    story.sleeps(settings().burial_ticks);
-    assert!(story.tables.expire(&key), "buried");
-    assert!(!story.tables.expire(&key), "gone");
-    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-    // Its entry in the queue finds nothing, and harms nobody.
-    story.opens(CALL);
-    story.passes(2);
-    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
-}
-
-#[test]
-fn a_clock_that_another_cpu_read_later_kills_nobody() {
-    // One CPU reads tick 99, another one a packet of the call at tick 100; then the first one examines the call.
+fn a_clock_that_another_cpu_read_later_forgets_nobody() {
+    // One CPU reads tick 99, another one a packet of the call at tick 100; then the first one looks at the table.
     let story = Story::new();
     story.tables.set_now(100);
     story.answered(CALL, TAG);
-    let key = DialogKey::new(CALL, 0);
     story.tables.set_now(99);
-    story.tables.expire(&key);
-    assert_eq!(story.phase(CALL), Some(Phase::Answered));
-    // The same for a death at tick 100: it was no burial time ago.
-    story.tables.set_now(100 + settings().answered_ticks);
-    assert!(dies(&story));
-    story.tables.set_now(99 + settings().answered_ticks);
-    story.tables.expire(&key);
-    assert_eq!(story.phase(CALL), Some(Phase::Dead));
+    assert!(!dies(&story));
+    // Nor does a packet of the earlier clock set the dialog back.
+    let before = story.dialog(CALL);
+    story.arrives(message(Kind::Response(200), CALL));
+    assert_eq!(story.dialog(CALL), before);
     for (now, age) in [(100, 0), (101, 1), (99, 0), (100 + 0xfeff, 0xfeff)] {
         assert_eq!(State { seen: 100, ..State::default() }.age(now), age, "at tick {now}");
     }
 }
 
 #[test]
-fn a_deletion_that_fails_is_counted_and_done_later() {
-    for errno in [1, 12, 16, 159] {
-        let story = Story::new();
-        story.arrives(request(Method::Register, CALL));
-        story.tables.fail_deletes(errno);
-        story.passes(settings().ended_ticks + settings().burial_ticks);
-        assert_eq!(story.tables.write_errors(errno), 1);
-        assert_eq!(story.phase(CALL), Some(Phase::Dead), "errno {errno}: still to be buried");
-        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-        story.tables.fail_deletes(0);
-        story.passes(settings().ended_ticks + settings().burial_ticks);
-        assert_eq!(story.tables.dialogs(), [], "errno {errno}");
-        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-        assert_eq!(story.tables.all_write_errors(), 1);
-    }
-}
-
-#[test]
-fn a_dialog_that_somebody_else_deleted_is_no_reason_to_try_again() {
-    use lb_common::decide::Tables;
+fn a_dialog_that_a_packet_changes_just_when_it_is_to_go_goes_the_next_time() {
     let story = Story::new();
-    let key = DialogKey::new(CALL, 0);
     story.arrives(request(Method::Register, CALL));
-    assert_eq!((&story.tables).delete_dialog(&key), Ok(()));
-    (&story.tables).add_to_tally(-1, -1);
-    story.passes(3 * settings().ended_ticks);
-    assert_eq!(story.tables.all_write_errors(), 0);
-    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-    let cursors = (&story.tables).cursors(SHORT).expect("short queue");
-    assert_eq!((cursors.tail, cursors.dying, cursors.burying), (1, 1, 1));
-}
-
-#[test]
-fn a_dialog_that_finds_its_queue_full_is_counted_and_left_to_the_daemon() {
-    // Room for six entries in each queue; the long one is full of entries that are not due.
-    let story: Story<8> = Story::with(settings(), 256);
-    for call in 0..6u64 {
-        assert!(lb_common::decide::expiry::put(&&story.tables, LONG, &DialogKey::new(call, 9), 10_000));
-    }
-    story.answered(CALL, TAG);
-    story.passes(settings().ended_ticks);
-    assert_eq!(story.tables.write_errors(ENOSPC), 1);
-    assert_eq!(story.phase(CALL), Some(Phase::Answered), "it steers on");
-    story.sleeps(settings().answered_ticks);
-    assert!(story.tables.expire(&DialogKey::new(CALL, 0)));
-    assert_eq!(story.phase(CALL), Some(Phase::Dead));
-}
-
-#[test]
-fn an_entry_is_not_read_before_it_is_written() {
-    use lb_common::decide::Tables;
-    let story = Story::new();
-    // A CPU has claimed the first slot and is still writing; another one comes by with the second.
-    let tables = &story.tables;
-    assert_eq!(tables.claim_tail(SHORT), Some(0));
-    story.arrives(request(Method::Register, CALL));
-    story.passes(500);
-    assert_eq!(tables.cursors(SHORT).map(|c| c.dying), Some(0));
+    story.sleeps(settings().ended_ticks);
+    story.tables.disturb(0, 1);
+    let tables = &&story.tables;
+    let looked: u32 =
+        (0..=tables.settings().bucket_mask).map(|bucket| tables.sweep_bucket(bucket, tables.now())).sum();
+    assert_eq!((looked, story.tables.expired(Phase::Transaction as u8)), (0, 0), "nothing was removed");
     assert_eq!(story.phase(CALL), Some(Phase::Transaction));
-    let word = lb_common::map::expiry::DueWord { tick: 0, service: 0, lap: 1 };
-    tables.put_due(SHORT, 0, lb_common::map::expiry::Due { call_key: 1, word });
-    story.passes(1);
-    assert_eq!(story.phase(CALL), Some(Phase::Dead), "both entries were visited");
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    assert!(dies(&story));
+    assert_eq!(story.tables.expired(Phase::Transaction as u8), 1);
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
 
 #[test]
-fn the_queues_go_round_lap_after_lap_and_the_lap_number_wraps() {
-    const SLOTS: u64 = 16;
-    // From the first lap, across the last of 65,535 laps, and where the cursors' low 32 bits wrap.
-    for start in [0, 0xfffe * SLOTS - 20, 0xffff * SLOTS - 3, (1 << 32) - 5] {
-        let story: Story<16> = Story::with(settings(), 64);
-        story.tables.set_cursors(SHORT, start);
-        story.tables.set_cursors(LONG, start);
-        for round in 0..30u64 {
-            for call in 0..5 {
-                story.opens((round << 8 | call) << 30);
-            }
-            // Two visits a tick: five dialogs take three ticks.
-            story.passes(settings().unanswered_ticks + settings().burial_ticks + 2);
-            assert_eq!(story.tables.dialogs(), [], "round {round} from index {start}");
+fn a_slot_is_used_again_through_every_generation_and_its_wrap() {
+    const LIVES: u32 = (1 << 16) + 300;
+    let story = Story::new();
+    let mut last = None;
+    for life in 1..=LIVES {
+        assert_eq!(story.arrives(request(Method::Register, CALL)).verdict, Verdict::SteeredNew);
+        let dialog = story.dialog(CALL).expect("just opened");
+        assert_eq!(
+            u32::from(dialog.state.generation),
+            life & 0xffff,
+            "each life is told from the one before"
+        );
+        assert_eq!(dialog.evidence.generation, dialog.state.generation);
+        if let Some(before) = last.replace(dialog.state) {
+            assert_ne!(before, dialog.state);
         }
-        assert_eq!(story.tables.all_write_errors(), 0);
-        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+        story.sleeps(settings().ended_ticks);
+        assert!(dies(&story), "life {life}");
     }
+    assert_eq!(story.tables.expired(Phase::Transaction as u8), u64::from(LIVES));
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
 
 #[test]

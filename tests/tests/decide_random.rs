@@ -1,11 +1,10 @@
 //! Random traffic: the decision core against a simple model of it, and long runs after which nothing may be left.
 
 use lb_common::{
-    decide::Tables,
+    decide::{E2BIG, EDQUOT, Tables, expiry},
     map::{
         backend::{health, will},
-        dialog::{DialogKey, Phase},
-        expiry::{LONG, SHORT},
+        dialog::Phase,
         settings::Settings,
     },
     sip::{Kind, Method},
@@ -18,12 +17,11 @@ use std::collections::HashMap;
 /// Short lives, so that a run sees many of them.
 fn lifetimes() -> Settings {
     Settings {
-        unconfirmed_limit: 12,
-        unanswered_ticks: 40,
-        answered_ticks: 90,
+        unconfirmed_limit: 6,
+        unanswered_ticks: 70,
+        answered_ticks: 200,
         ended_ticks: 10,
-        subscribed_ticks: 60,
-        burial_ticks: 3,
+        subscribed_ticks: 130,
         ..Settings::default()
     }
 }
@@ -37,12 +35,12 @@ enum Event {
     Leaves(u16, Message),
     /// A backend's will changes.
     Backend(u16, u8),
-    /// Ticks pass, with a look at the queues in each.
+    /// Ticks pass, with a look at the whole table in each.
     Passes(u32),
     /// Ticks pass in silence.
     Sleeps(u32),
-    /// The daemon asks for a dialog.
-    Expire(u64),
+    /// The daemon asks for a look at some buckets.
+    Sweep(u32),
 }
 
 fn a_message() -> impl Strategy<Value = Message> {
@@ -71,8 +69,8 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => (0u16..3, prop_oneof![2 => Just(will::ENABLED), 1 => Just(will::DRAINING), 1 => Just(will::DISABLED)])
             .prop_map(|(backend, will)| Event::Backend(backend, will)),
         3 => (1u32..6).prop_map(Event::Passes),
-        1 => (1u32..60).prop_map(Event::Sleeps),
-        1 => (0u64..20).prop_map(|call| Event::Expire(call << 33 | 5)),
+        1 => (1u32..150).prop_map(Event::Sleeps),
+        1 => (0u32..3).prop_map(Event::Sweep),
     ]
 }
 
@@ -87,8 +85,8 @@ struct Modelled {
     seen: u32,
 }
 
-/// The model: what DESIGN says of dialogs, in the plainest words. It knows when a dialog must still be there and when it
-/// may be gone, not when exactly the queues get to it.
+/// The model: what is to become of dialogs, in the plainest words. It knows when a dialog must still be there and when it
+/// may be gone, not when exactly somebody looks at it.
 #[derive(Default)]
 struct Model {
     dialogs: HashMap<u64, Modelled>,
@@ -109,10 +107,20 @@ impl Model {
     /// A packet of a dialog that is alive.
     fn packet(dialog: &mut Modelled, m: &Message, from_backend: bool, now: u32) {
         let by_party = from_backend || m.other_side >> 32 == dialog.peer >> 32;
-        dialog.seen = now;
         if !from_backend {
             dialog.listener = m.listener;
         }
+        let before = dialog.phase;
+        Model::request(dialog, m, by_party);
+        // Packets that change nothing are noted no oftener than 64 times in a lifetime.
+        let age = now.wrapping_sub(dialog.seen);
+        if dialog.phase != before || age > Model::lifetime(dialog.phase) / 64 {
+            dialog.seen = now;
+        }
+    }
+
+    /// What a request changes.
+    fn request(dialog: &mut Modelled, m: &Message, by_party: bool) {
         let Kind::Request(method) = m.kind else { return };
         let opened = matches!(dialog.phase, Phase::Unanswered | Phase::Cancelled);
         let refused = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
@@ -147,11 +155,31 @@ impl Model {
     }
 }
 
+/// Slots of a table of two buckets, which every dialog may stand in.
+const SLOTS: usize = 8;
+
+impl Model {
+    /// Whether no slot is free, and none holds a dialog whose lifetime is over.
+    fn crowded(&self, story: &Story) -> bool {
+        let dialogs = story.tables.dialogs();
+        let over = |phase, seen: u32| self.now.wrapping_sub(seen) >= Model::lifetime(phase);
+        dialogs.len() == SLOTS && !self.dialogs.values().any(|d| over(d.phase, d.seen))
+    }
+
+    /// Somebody has just looked at the whole table: whatever is over is gone.
+    fn all_are_young(&self, story: &Story) -> Result<(), TestCaseError> {
+        for (key, dialog) in story.tables.dialogs() {
+            let over = expiry::is_over((&story.tables).settings(), dialog.state, self.now);
+            prop_assert!(!over, "{:?} of {:?} is over and still there", dialog, key);
+        }
+        Ok(())
+    }
+}
+
 /// Plays events on the core and on the model, which must agree after every one of them.
 fn play(events: &[Event], start: u32) -> Result<(), TestCaseError> {
-    let story: Story<64> = Story::with(lifetimes(), 16);
+    let story = Story::with(lifetimes(), 1);
     story.tables.set_now(start);
-    story.tables.set_cursors(SHORT, 64 * 0xfffe);
     let mut model = Model { now: start, ..Model::default() };
     let mut wills = [will::ENABLED; 3];
     for event in events {
@@ -165,31 +193,31 @@ fn play(events: &[Event], start: u32) -> Result<(), TestCaseError> {
             Event::Passes(ticks) => {
                 story.passes(*ticks);
                 model.now = model.now.wrapping_add(*ticks);
+                model.all_are_young(&story)?;
             }
             Event::Sleeps(ticks) => {
                 story.sleeps(*ticks);
                 model.now = model.now.wrapping_add(*ticks);
             }
-            Event::Expire(call) => {
-                story.tables.expire(&DialogKey::new(*call, 0));
+            Event::Sweep(buckets) => {
+                expiry::sweep(&&story.tables, *buckets);
+                if *buckets >= 2 {
+                    model.all_are_young(&story)?;
+                }
             }
         }
         agree(&story, &mut model)?;
     }
-    // Whatever happened: after the longest life and enough looks nothing is left.
+    // Whatever happened: after the longest life and one look nothing is left.
     story.sleeps(lifetimes().answered_ticks);
-    story.passes(200);
+    story.passes(1);
     prop_assert_eq!(story.tables.dialogs(), []);
     prop_assert_eq!(story.tables.tally(), Some(story.tables.counted()));
-    for queue in [SHORT, LONG] {
-        let c = (&story.tables).cursors(queue).expect("queue");
-        prop_assert!(c.tail == c.dying && c.dying == c.burying, "queue {} is not empty: {:?}", queue, c);
-    }
     Ok(())
 }
 
 /// Alive in the core, as the core must see it before the packet.
-fn alive(story: &Story<64>, call: u64) -> bool {
+fn alive(story: &Story, call: u64) -> bool {
     story.dialog(call).is_some_and(|d| d.state.is_live())
 }
 
@@ -197,9 +225,11 @@ fn keeps(will: u8) -> bool {
     will == will::ENABLED || will == will::DRAINING
 }
 
-fn arrives(story: &Story<64>, model: &mut Model, wills: &[u8; 3], m: &Message) -> Result<(), TestCaseError> {
+fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Result<(), TestCaseError> {
     let call = m.call_key.expect("every event has a call");
     let (before, was_alive) = (story.dialog(call), alive(story, call));
+    let errors = [E2BIG, EDQUOT].map(|errno| story.tables.write_errors(errno));
+    let (unconfirmed, crowded) = (story.tables.counted().unconfirmed, model.crowded(story));
     let steering = story.arrives(*m);
     let now = model.now;
     let dropped = steering.verdict == Verdict::DroppedNoBackend;
@@ -241,22 +271,21 @@ fn arrives(story: &Story<64>, model: &mut Model, wills: &[u8; 3], m: &Message) -
             model.dialogs.insert(call, opened);
         }
         (Verdict::SteeredUnpinned, Some(_)) => {
-            let full = story.tables.all_write_errors() > 0;
-            prop_assert!(before.is_some() || full, "unpinned without a reason");
+            let [full, too_many] = [E2BIG, EDQUOT].map(|errno| story.tables.write_errors(errno));
+            let limit = u64::from(lifetimes().unconfirmed_limit);
+            let limited = opening != Some(Phase::Subscribed) && unconfirmed >= limit;
+            prop_assert_eq!(too_many - errors[1], u64::from(limited));
+            prop_assert_eq!(full - errors[0], u64::from(!limited));
+            prop_assert!(limited || crowded, "unpinned though there is room");
         }
         (Verdict::SteeredRing, _) => prop_assert!(opening.is_none() || m.headers.to_tag != 0),
-        (Verdict::SteeredPinned, _) => prop_assert!(before.is_some(), "no dialog to follow"),
-        (Verdict::SteeredUnpinned, None) => {
-            let dead = before.expect("only a dead dialog gives this to a packet that opens nothing");
-            prop_assert!(!keeps(wills[dead.state.backend as usize]));
-        }
         (Verdict::DroppedNoBackend, _) => {}
         other => prop_assert!(false, "unexpected: {:?} for {:?}", other, m),
     }
     Ok(())
 }
 
-fn leaves(story: &Story<64>, model: &mut Model, backend: u16, m: &Message) -> Result<(), TestCaseError> {
+fn leaves(story: &Story, model: &mut Model, backend: u16, m: &Message) -> Result<(), TestCaseError> {
     let call = m.call_key.expect("every event has a call");
     let (before, was_alive) = (story.dialog(call), alive(story, call));
     let leaving = story.leaves(backend, &[0], *m);
@@ -284,10 +313,10 @@ fn leaves(story: &Story<64>, model: &mut Model, backend: u16, m: &Message) -> Re
 }
 
 /// The core's table and the model tell the same story.
-fn agree(story: &Story<64>, model: &mut Model) -> Result<(), TestCaseError> {
+fn agree(story: &Story, model: &mut Model) -> Result<(), TestCaseError> {
     let tally = story.tables.tally();
     prop_assert_eq!(tally, Some(story.tables.counted()), "the tally is what the table says");
-    prop_assert!(story.tables.counted().entries <= 16);
+    prop_assert!(story.tables.counted().entries <= SLOTS as u64);
     let now = model.now;
     let mut gone = Vec::new();
     for (call, modelled) in &model.dialogs {
@@ -332,14 +361,16 @@ proptest! {
     }
 }
 
-/// The queues' longest wait and the table's size stay bounded, however long it goes on.
+/// The table stays bounded, however long it goes on, while each jiffy looks at a few buckets.
 #[test]
 fn a_long_run_leaves_nothing_behind() {
-    const CAPACITY: usize = 4096;
-    let lives = Settings { unconfirmed_limit: CAPACITY as u32, ..lifetimes() };
-    let story: Story<8192> = Story::with(lives, CAPACITY);
+    const CAPACITY: u32 = 4096;
+    let lives = Settings { unconfirmed_limit: CAPACITY, ..lifetimes() };
+    let mut story = Story::with(lives, CAPACITY);
+    // 2,048 buckets in 32 ticks.
+    story.tables.settings_mut().sweep_buckets = 64;
     let mut x = 0x9e37_79b9_7f4a_7c15u64;
-    let mut most_queued = 0;
+    let mut most = 0;
     let mut running: Vec<u64> = Vec::new();
     for call in 0..200_000u64 {
         x ^= x << 13;
@@ -347,7 +378,7 @@ fn a_long_run_leaves_nothing_behind() {
         x ^= x << 17;
         let key = x | 1;
         assert_eq!(story.arrives(request(Method::Invite, key)).verdict, Verdict::SteeredNew, "call {call}");
-        // A third is refused, a third answered and ended later, a third abandoned.
+        // A quarter is refused, a quarter answered and ended later, half abandoned.
         match x >> 60 & 3 {
             0 => drop(story.arrives(request(Method::Ack, key).to_tag(1))),
             1 => {
@@ -362,19 +393,16 @@ fn a_long_run_leaves_nothing_behind() {
         }
         if call % 8 == 0 {
             story.sleeps(1);
+            expiry::tend(&&story.tables, u64::from((&story.tables).now()));
         }
-        let queued: u64 = [SHORT, LONG]
-            .map(|q| (&story.tables).cursors(q).map(|c| c.tail - c.burying).expect("queue"))
-            .iter()
-            .sum();
-        most_queued = most_queued.max(queued);
-        assert!(story.tables.tally().is_some(), "never below zero");
+        most = most.max(story.tables.tally().expect("never below zero").entries);
     }
-    assert!(most_queued < 2000, "{most_queued} entries queued");
+    // Eight calls a tick, half of which live for 70 ticks, half for 10 to 25, and up to 32 ticks more.
+    assert!(most < 800, "{most} dialogs at once");
     assert_eq!(story.tables.all_write_errors(), 0);
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
     story.sleeps(lifetimes().answered_ticks);
-    story.passes(1500);
+    story.passes(1);
     assert_eq!(story.tables.dialogs(), []);
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }

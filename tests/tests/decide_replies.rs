@@ -38,8 +38,8 @@ fn an_answer_without_a_dialog_leaves_from_the_backends_first_service() {
         message(Kind::KeepAlive, CALL).without_call_id(),
     ] {
         let leaving = story.leaves(1, &[4, 0], m);
-        let expected = (4, 0, Verdict::Reply, false);
-        assert_eq!((leaving.service, leaving.listener, leaving.verdict, leaving.tend), expected, "{m:?}");
+        let expected = (4, 0, Verdict::Reply);
+        assert_eq!((leaving.service, leaving.listener, leaving.verdict), expected, "{m:?}");
     }
     assert_eq!(story.tables.dialogs(), []);
 }
@@ -50,7 +50,7 @@ fn a_bye_from_the_backend_ends_the_call_with_or_without_tags() {
         let story = Story::new();
         let backend = story.answered(CALL, TAG);
         let bye = story.leaves(backend, &[0], request(Method::Bye, CALL).to_tag(tag));
-        assert_eq!((bye.verdict, bye.tend), (Verdict::Reply, true));
+        assert_eq!(bye.verdict, Verdict::Reply);
         assert_eq!(story.phase(CALL), Some(Phase::Ended));
     }
 }
@@ -61,7 +61,7 @@ fn another_backends_bye_ends_nothing() {
     let backend = story.answered(CALL, TAG);
     let before = story.dialog(CALL);
     let bye = story.leaves((backend + 1) % 3, &[0], request(Method::Bye, CALL).to_tag(TAG));
-    assert_eq!((bye.verdict, bye.tend), (Verdict::Reply, false));
+    assert_eq!(bye.verdict, Verdict::Reply);
     assert_eq!(story.dialog(CALL), before);
 }
 
@@ -70,11 +70,11 @@ fn a_call_of_a_backend_is_pinned_to_it_and_its_answer_finds_it() {
     for backend in 0..3 {
         let story = Story::new();
         let invite = story.leaves(backend, &[0], request(Method::Invite, CALL));
-        assert_eq!((invite.verdict, invite.service, invite.tend), (Verdict::ReplyNew, 0, true));
+        assert_eq!((invite.verdict, invite.service), (Verdict::ReplyNew, 0));
         assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
         // Its retransmission.
         let again = story.leaves(backend, &[0], request(Method::Invite, CALL));
-        assert_eq!((again.verdict, again.tend), (Verdict::Reply, false));
+        assert_eq!(again.verdict, Verdict::Reply);
         for status in [100, 180, 200] {
             let answer = story.arrives(message(Kind::Response(status), CALL).to_tag(TAG));
             assert_eq!((answer.verdict, answer.backend), (Verdict::SteeredPinned, backend));
@@ -92,11 +92,11 @@ fn the_far_side_of_a_backends_call_may_end_it_and_a_stranger_may_not() {
     story.leaves(2, &[0], request(Method::Invite, CALL));
     story.leaves(2, &[0], request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
     let forged = story.arrives(request(Method::Bye, CALL).to_tag(TAG + 1).by(STRANGER));
-    assert_eq!((forged.verdict, forged.backend, forged.tend), (Verdict::SteeredPinned, 2, false));
+    assert_eq!((forged.verdict, forged.backend), (Verdict::SteeredPinned, 2));
     assert_eq!(story.phase(CALL), Some(Phase::Answered));
     // The far side's BYE carries the backend's tag, which nobody learnt; its address is enough.
     let bye = story.arrives(request(Method::Bye, CALL).to_tag(TAG + 2).by(CALLER));
-    assert_eq!((bye.verdict, bye.backend, bye.tend), (Verdict::SteeredPinned, 2, true));
+    assert_eq!((bye.verdict, bye.backend), (Verdict::SteeredPinned, 2));
     assert_eq!(story.phase(CALL), Some(Phase::Ended));
 }
 
@@ -104,17 +104,26 @@ fn the_far_side_of_a_backends_call_may_end_it_and_a_stranger_may_not() {
 fn a_refused_call_of_a_backend_ends_with_its_ack() {
     let story = Story::new();
     story.leaves(1, &[0], request(Method::Invite, CALL));
-    assert!(story.leaves(1, &[0], request(Method::Ack, CALL).to_tag(TAG)).tend);
+    let ack = story.leaves(1, &[0], request(Method::Ack, CALL).to_tag(TAG));
+    assert_eq!(ack.verdict, Verdict::Reply);
     assert_eq!(story.phase(CALL), Some(Phase::Ended));
 }
 
 #[test]
 fn a_backends_call_that_cannot_be_pinned_leaves_all_the_same() {
-    let story: Story = Story::with(settings(), 1);
-    story.opens(1);
+    // A table of eight slots.
+    let story = Story::with(settings(), 1);
+    for call in 1..=8 {
+        story.opens(call);
+    }
     let invite = story.leaves(1, &[0], request(Method::Invite, CALL));
-    assert_eq!((invite.verdict, invite.service, invite.tend), (Verdict::ReplyUnpinned, 0, true));
+    assert_eq!((invite.verdict, invite.service), (Verdict::ReplyUnpinned, 0));
     assert_eq!(story.tables.write_errors(E2BIG), 1);
+    // It makes room from what is over, as a caller's does.
+    story.sleeps(settings().unanswered_ticks);
+    let again = story.leaves(1, &[0], request(Method::Invite, CALL));
+    assert_eq!((again.verdict, again.service), (Verdict::ReplyNew, 0));
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use lb_common::{
     map::{
-        dialog::Phase,
-        expiry::{LONG, SHORT, request},
+        dialog::{Phase, Tally},
+        expiry::request::{self, MAX_BUCKETS},
         service::forwarding,
         settings::Settings,
     },
@@ -39,10 +39,29 @@ fn arrives(bench: &mut Bench, method: &str, call_id: &str) -> SocketAddrV4 {
     lb_tests::packet::read(&outcome.frame).destination
 }
 
-/// The daemon's request for a look at the queues, naming no dialog.
-fn tend(bench: &mut Bench) {
-    let outcome = bench.run("expire", &[0; request::LEN]).expect("run");
-    assert_eq!(outcome.action, action::PASS);
+/// The daemon's request for a look at some buckets.
+fn sweep(bench: &mut Bench, buckets: u64) {
+    let mut packet = [0; request::LEN];
+    packet[request::COUNT_AT..request::COUNT_AT + 8].copy_from_slice(&buckets.to_le_bytes());
+    assert_eq!(bench.run("expire", &packet).expect("run").action, action::PASS);
+}
+
+/// What the tally ought to be.
+fn counted(bench: &Bench) -> Tally {
+    let dialogs = bench.dialogs().expect("dialogs");
+    let unconfirmed = dialogs.iter().filter(|(_, d)| d.state.is_unconfirmed()).count();
+    Tally { entries: dialogs.len() as u64, unconfirmed: unconfirmed as u64 }
+}
+
+/// Dialogs whose lifetime was found to be over.
+fn expired(bench: &Bench, phase: Phase) -> u64 {
+    bench.sweep().expect("sweep").expired[phase as usize]
+}
+
+/// The kernel's `jiffies`.
+fn jiffies(bench: &mut Bench) -> u64 {
+    let outcome = bench.run("clock", &[0; request::LEN]).expect("run");
+    u64::from_le_bytes(outcome.frame[..8].try_into().expect("eight bytes"))
 }
 
 /// Waits for the kernel's clock, which nothing here can set: until `done`, or for so long that it must have come.
@@ -57,74 +76,89 @@ fn eventually(bench: &mut Bench, what: &str, mut done: impl FnMut(&mut Bench) ->
 }
 
 #[test]
-fn new_calls_alone_bury_the_old_ones() -> anyhow::Result<()> {
+fn new_calls_alone_forget_the_old_ones() -> anyhow::Result<()> {
     lb_tests::needs_bpf!();
-    const ENTRIES: u32 = 32_768;
+    const DIALOGS: u32 = 8192;
+    const BUCKETS: u32 = DIALOGS / 2;
     let lifetimes = Settings {
         tick_shift: 0,
-        unconfirmed_limit: ENTRIES,
+        unconfirmed_limit: 4 * DIALOGS,
         unanswered_ticks: 4,
         ended_ticks: 2,
-        burial_ticks: 1,
+        sweep_buckets: BUCKETS / 64,
         ..settings()
     };
-    let mut bench = balancer(&lifetimes, ENTRIES);
-    const CALLS: u64 = 4 * ENTRIES as u64;
+    let mut bench = balancer(&lifetimes, DIALOGS);
+    const CALLS: u64 = 16 * DIALOGS as u64;
+    let before = jiffies(&mut bench);
     let mut most = 0;
     for call in 0..CALLS {
-        // Some hundred calls a jiffy, which live for seven jiffies.
         arrives(&mut bench, "INVITE", &format!("call-{call}"));
         most = most.max(bench.tally().expect("tally").entries);
     }
+    let passed = jiffies(&mut bench) - before;
     let (new, unpinned) = (
         bench.verdict(Verdict::SteeredNew).expect("verdict"),
         bench.verdict(Verdict::SteeredUnpinned).expect("verdict"),
     );
-    println!("{CALLS} calls, {new} pinned, at most {most} entries at once");
+    println!("{CALLS} calls in {passed} jiffies, {new} pinned, at most {most} at once");
     assert_eq!((new, unpinned), (CALLS, 0), "{:?}", bench.write_errors());
-    assert!(most < u64::from(ENTRIES), "the table was full");
     assert_eq!(bench.write_errors().expect("errors"), []);
+    // The search looks at 64 buckets in each new jiffy, and makes up for no more than two jiffies at a time.
+    let hand = bench.sweep().expect("sweep").hand;
+    assert!(hand > 0 && hand <= 64 * passed + 128, "{hand} buckets in {passed} jiffies");
+    assert_eq!(hand % 64, 0);
+    let tally = bench.tally().expect("tally");
+    assert_eq!(tally, counted(&bench));
+    assert_eq!(tally.entries + expired(&bench, Phase::Unanswered), CALLS, "each is there or was forgotten");
 
-    let [short, long] = [SHORT, LONG].map(|queue| bench.cursors(queue).expect("cursors"));
-    assert_eq!(short.tail, CALLS, "every call waits in the short queue once");
-    assert!(
-        short.burying > CALLS - u64::from(ENTRIES)
-            && short.dying >= short.burying
-            && short.tail >= short.dying
-    );
-    // On a busy machine a call may be past both lifetimes when its turn in the short queue comes.
-    assert!(
-        long.tail <= CALLS
-            && long.burying >= long.tail.saturating_sub(u64::from(ENTRIES))
-            && long.dying >= long.burying
-            && long.tail >= long.dying,
-        "{long:?}"
-    );
-    let (tally, dialogs) = (bench.tally().expect("tally"), bench.dialogs().expect("dialogs"));
-    assert_eq!(tally.entries, dialogs.len() as u64);
-    let unconfirmed = dialogs.iter().filter(|(_, d)| d.state.is_unconfirmed()).count();
-    assert_eq!(tally.unconfirmed, unconfirmed as u64);
-
-    // No calls any more: looks at the queues empty the table to the last entry.
+    // No calls any more: looks at the table empty it to the last dialog.
     eventually(&mut bench, "an empty table", |bench| {
-        tend(bench);
+        sweep(bench, MAX_BUCKETS);
         bench.tally().expect("tally").entries == 0
     });
-    assert_eq!(bench.dialogs().expect("dialogs"), []);
-    assert_eq!(bench.tally().expect("tally").unconfirmed, 0);
+    assert_eq!(counted(&bench), Tally::default());
+    assert_eq!(bench.tally().expect("tally"), Tally::default());
+    assert_eq!(expired(&bench, Phase::Unanswered), CALLS);
     assert_eq!(bench.write_errors().expect("errors"), []);
+    Ok(())
+}
+
+#[test]
+fn packets_of_a_jiffy_search_once() -> anyhow::Result<()> {
+    lb_tests::needs_bpf!();
+    let mut bench = balancer(&Settings { sweep_buckets: 3, ..settings() }, 4096);
+    arrives(&mut bench, "OPTIONS", "first");
+    let first = bench.sweep().expect("sweep");
+    assert_eq!(first.hand, 128, "silence since ever is made up for within bounds");
+    let mut last = first;
+    eventually(&mut bench, "a hundred searches", |bench| {
+        let before = jiffies(bench);
+        for _ in 0..20 {
+            arrives(bench, "OPTIONS", "first");
+        }
+        let (after, sweep) = (jiffies(bench), bench.sweep().expect("sweep"));
+        assert!(sweep.at >= before && sweep.at <= after, "{sweep:?} at {before} to {after}");
+        let jiffies = sweep.at - last.at;
+        let looked = sweep.hand - last.hand;
+        // As many as are due, unless some jiffies were left out for too long.
+        assert!(looked == 3 * jiffies || looked >= 128 && looked < 3 * jiffies, "{looked} in {jiffies}");
+        last = sweep;
+        sweep.hand > first.hand + 300
+    });
     Ok(())
 }
 
 #[test]
 fn a_full_table_steers_by_ring_and_moves_no_established_dialog() -> anyhow::Result<()> {
     lb_tests::needs_bpf!();
-    // Nothing dies here; the unconfirmed may fill all of it.
-    let mut bench = balancer(&Settings { unconfirmed_limit: 4096, ..settings() }, 1024);
+    // Nothing dies here; the unconfirmed may fill all of it. Two buckets, which every dialog may stand in.
+    const SLOTS: u32 = 8;
+    let mut bench = balancer(&Settings { unconfirmed_limit: 4096, ..settings() }, 1);
     let call = |n: u32| format!("call-{n}");
-    let established: Vec<_> = (0..1024).map(|n| arrives(&mut bench, "INVITE", &call(n))).collect();
-    assert_eq!(bench.verdict(Verdict::SteeredNew).expect("verdict"), 1024);
-    assert_eq!(bench.tally().expect("tally").entries, 1024);
+    let established: Vec<_> = (0..SLOTS).map(|n| arrives(&mut bench, "INVITE", &call(n))).collect();
+    assert_eq!(bench.verdict(Verdict::SteeredNew).expect("verdict"), u64::from(SLOTS));
+    assert_eq!(bench.tally().expect("tally").entries, u64::from(SLOTS));
     assert_eq!(bench.write_errors().expect("errors"), []);
 
     let unpinned: Vec<_> = (2000..2100).map(|n| arrives(&mut bench, "INVITE", &call(n))).collect();
@@ -137,11 +171,54 @@ fn a_full_table_steers_by_ring_and_moves_no_established_dialog() -> anyhow::Resu
     }
     // Another ring: only pins hold the established calls now.
     bench.set_ring(0, |slot| (slot + 1) % 3).expect("ring");
-    for (n, backend) in (0..1024).zip(established) {
+    for (n, backend) in (0..SLOTS).zip(established) {
         assert_eq!(arrives(&mut bench, "CANCEL", &call(n)), backend, "{}", call(n));
     }
-    assert_eq!(bench.verdict(Verdict::SteeredPinned).expect("verdict"), 1024);
-    assert_eq!(bench.tally().expect("tally").entries, 1024);
+    assert_eq!(bench.verdict(Verdict::SteeredPinned).expect("verdict"), u64::from(SLOTS));
+    assert_eq!(bench.tally().expect("tally").entries, u64::from(SLOTS));
+    Ok(())
+}
+
+#[test]
+fn a_full_table_makes_room_from_what_is_over() -> anyhow::Result<()> {
+    lb_tests::needs_bpf!();
+    // Without any search, one new call finds the place of an old one.
+    let lifetimes = Settings { tick_shift: 0, ended_ticks: 1, ..settings() };
+    let mut bench = balancer(&lifetimes, 1);
+    let calls: Vec<_> = (0..7).map(|n| arrives(&mut bench, "INVITE", &format!("call-{n}"))).collect();
+    arrives(&mut bench, "OPTIONS", "probe");
+    assert_eq!(bench.tally().expect("tally").entries, 8);
+    eventually(&mut bench, "room for a call", |bench| {
+        arrives(bench, "INVITE", "late");
+        bench.verdict(Verdict::SteeredNew).expect("verdict") == 9
+    });
+    assert_eq!((expired(&bench, Phase::Transaction), expired(&bench, Phase::Unanswered)), (1, 0));
+    assert_eq!(bench.sweep().expect("sweep").hand, 0, "nobody searched");
+    bench.set_ring(0, |slot| (slot + 1) % 3).expect("ring");
+    for (n, backend) in calls.into_iter().enumerate() {
+        assert_eq!(arrives(&mut bench, "INVITE", &format!("call-{n}")), backend, "call-{n} stays");
+    }
+    assert_eq!(bench.tally().expect("tally"), counted(&bench));
+    Ok(())
+}
+
+#[test]
+fn a_table_has_room_for_what_it_was_made_for() -> anyhow::Result<()> {
+    lb_tests::needs_bpf!();
+    const DIALOGS: u32 = 65_536;
+    let mut bench = balancer(&Settings { unconfirmed_limit: 4 * DIALOGS, ..settings() }, DIALOGS);
+    for n in 0..DIALOGS / 2 {
+        arrives(&mut bench, "INVITE", &format!("call-{n}"));
+    }
+    assert_eq!(bench.write_errors().expect("errors"), [], "half full");
+    for n in DIALOGS / 2..DIALOGS {
+        arrives(&mut bench, "INVITE", &format!("call-{n}"));
+    }
+    let unpinned = bench.verdict(Verdict::SteeredUnpinned).expect("verdict");
+    println!("{unpinned} of {DIALOGS} found no room");
+    assert!(unpinned <= u64::from(DIALOGS / 1000), "{unpinned} found no room");
+    assert_eq!(bench.tally().expect("tally").entries, u64::from(DIALOGS) - unpinned);
+    assert_eq!(bench.tally().expect("tally"), counted(&bench));
     Ok(())
 }
 
@@ -169,43 +246,47 @@ fn the_unconfirmed_stop_at_their_limit_and_established_calls_go_on() -> anyhow::
 }
 
 #[test]
-fn the_daemons_search_marks_then_buries_what_it_names() -> anyhow::Result<()> {
+fn the_daemons_search_forgets_what_is_over_and_nothing_else() -> anyhow::Result<()> {
     lb_tests::needs_bpf!();
-    let lifetimes = Settings { tick_shift: 0, ended_ticks: 1, burial_ticks: 1, ..settings() };
+    let lifetimes = Settings { tick_shift: 0, ended_ticks: 1, ..settings() };
+    // 512 buckets, none of which a packet looks at.
     let mut bench = balancer(&lifetimes, 1024);
-    arrives(&mut bench, "OPTIONS", "probe");
     arrives(&mut bench, "INVITE", "call");
-    let dialogs = bench.dialogs().expect("dialogs");
-    // The queues are as if lost, so that nothing but the search can find the dialog.
-    bench.forget_queues().expect("cursors");
-    let phase_of = |bench: &Bench, key| {
-        let dialogs = bench.dialogs().expect("dialogs");
-        dialogs.iter().find(|(k, _)| *k == key).and_then(|(_, d)| Phase::from_number(d.state.phase))
-    };
-    let (probe, call) = match &dialogs[..] {
-        [(a, d), (b, _)] if d.state.phase == Phase::Transaction as u8 => (*a, *b),
-        [(a, _), (b, _)] => (*b, *a),
-        other => panic!("two dialogs, not {other:?}"),
-    };
-    let mut packet = [0; request::LEN];
-    packet[request::COUNT_AT] = 2;
-    for (i, key) in [probe, call].into_iter().enumerate() {
-        let at = request::KEYS_AT + i * 16;
-        packet[at..at + 8].copy_from_slice(&key.call_key.to_le_bytes());
-        packet[at + 8..at + 12].copy_from_slice(&key.service.to_le_bytes());
+    for n in 0..200 {
+        arrives(&mut bench, "OPTIONS", &format!("probe-{n}"));
     }
-    let mut seen = Vec::new();
-    eventually(&mut bench, "the probe's burial", |bench| {
-        assert_eq!(bench.run("expire", &packet).expect("run").action, action::PASS);
-        let phase = phase_of(bench, probe);
-        if seen.last() != Some(&phase) {
-            seen.push(phase);
-        }
-        phase.is_none()
+    let (entries, over) = (bench.tally().expect("tally").entries, expired(&bench, Phase::Transaction));
+    assert_eq!((entries, over), (201, 0));
+    eventually(&mut bench, "an end of all probes", |bench| {
+        let before = bench.tally().expect("tally").entries;
+        sweep(bench, 1);
+        let after = bench.tally().expect("tally").entries;
+        assert!(after + 4 >= before, "one bucket has four slots: {before} to {after}");
+        sweep(bench, MAX_BUCKETS);
+        bench.tally().expect("tally").entries == 1
     });
-    assert!(seen.ends_with(&[Some(Phase::Dead), None]), "dead first, then gone: {seen:?}");
+    assert_eq!(expired(&bench, Phase::Transaction), 200);
     // The call's lifetime is longer, and it is still young.
-    assert_eq!(phase_of(&bench, call), Some(Phase::Unanswered));
-    assert_eq!(bench.tally().expect("tally").entries, 1);
+    let left = bench.dialogs().expect("dialogs");
+    assert!(matches!(&left[..], [(_, d)] if d.state.phase == Phase::Unanswered as u8), "{left:?}");
+    assert_eq!(bench.tally().expect("tally"), counted(&bench));
+    Ok(())
+}
+
+#[test]
+fn a_request_looks_at_as_many_buckets_as_it_says_within_bounds() -> anyhow::Result<()> {
+    lb_tests::needs_bpf!();
+    let mut bench = balancer(&settings(), 1024);
+    let mut expected = 0;
+    for (asked, looked) in
+        [(0, 0), (1, 1), (127, 127), (128, 128), (129, 129), (256, 256), (257, 256), (u64::MAX, 256)]
+    {
+        sweep(&mut bench, asked);
+        expected += looked;
+        assert_eq!(bench.sweep().expect("sweep").hand, expected, "{asked} buckets");
+    }
+    const ABORTED: u32 = 0;
+    let short = bench.run("expire", &[0; request::LEN - 1]).expect("run");
+    assert_eq!(short.action, ABORTED, "no request");
     Ok(())
 }

@@ -61,7 +61,8 @@ fn a_dialog_that_two_cpus_put_in_at_once_is_there_once() -> anyhow::Result<()> {
     assert_eq!((twins.twice, twins.missing, twins.mistold), (0, 0, 0));
     // Even where the two CPUs seldom run at the same time.
     assert!(twins.met > 100, "too few insertions met another one");
-    assert!(twins.single >= twins.met / 2);
+    // Each of the two settles twice at most.
+    assert!(twins.single >= twins.met / 4);
     Ok(())
 }
 
