@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use lb_common::{
     decide::own_tag,
     hash::HashKey,
-    sip::{Bytes, Kind, Method, dialog_headers},
+    sip::{Bytes, Kind, Method, Noted, call_id, dialog_headers},
 };
 use lb_tests::{corpus, messages};
 use proptest::prelude::*;

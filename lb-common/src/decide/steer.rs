@@ -325,6 +325,10 @@ fn open<T: Tables>(
     match remember::pin(tables, &opening) {
         Remembered::New => Steering::to(backend, verdict),
         Remembered::Already(pinned) => Steering::to(pinned, Verdict::SteeredPinned),
-        _ => Steering::to(backend, Verdict::SteeredUnpinned),
+        _ => {
+            // Where the rest of the dialog will be steered, which finds no pin.
+            let first = tables.ring_choice(packet.service, packet.tiers, opening.call_key);
+            Steering::to(first.unwrap_or(backend), Verdict::SteeredUnpinned)
+        }
     }
 }
