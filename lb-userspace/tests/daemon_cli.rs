@@ -3,11 +3,14 @@
 mod support;
 
 use anyhow::Result;
-use aya::maps::{Array, HashMap, Map, MapData};
-use lb_common::map::{
-    dialog::{Dialog, DialogKey, Phase, State},
-    name,
-    settings::Settings,
+use aya::maps::{Array, Map, MapData};
+use lb_common::{
+    decide::table::homes,
+    map::{
+        dialog::{Bucket, Dialog, DialogKey, Phase, State},
+        name,
+        settings::Settings,
+    },
 };
 use lb_tests::{command::output, needs_bpf};
 use serde_json::{Value, json};
@@ -172,12 +175,24 @@ fn a_call_is_shown_with_its_pin_or_with_what_the_ring_says() -> Result<()> {
         seen: (now.jiffies >> settings.tick_shift) as u16,
         ..State::default()
     };
-    let mut dialogs: HashMap<MapData, DialogKey, Dialog> = map(&bench, name::DIALOGS)?;
-    dialogs.insert(DialogKey::new(key, 0), Dialog { call_key: key, state, ..Dialog::default() }, 0)?;
-    let shown = &bench.json(&["dialog", "show", "known@example.com"])?["dialogs"][0];
-    assert_eq!((&shown["backend"], &shown["phase"]), (&json!("sw2"), &json!("answered")));
-    assert_eq!((&shown["service"], &shown["listener"]), (&json!("trunks"), &json!("203.0.113.10:5060/udp")));
-    assert!(shown["seen_seconds_ago"].is_number(), "{shown}");
+    let mut dialogs: Array<MapData, Bucket> = map(&bench, name::DIALOGS)?;
+    let home = homes(&DialogKey::new(key, 0), settings.bucket_mask);
+    assert_eq!(dialogs.len(), settings.bucket_mask + 1);
+    // In either of its buckets, in any slot.
+    for (index, slot) in [(home.first, 0), (home.first, 3), (home.second, 2)] {
+        let mut bucket = Bucket::default();
+        bucket.slots[slot] = Dialog { call_key: key, state, ..Dialog::default() };
+        dialogs.set(index, bucket, 0)?;
+        let shown = &bench.json(&["dialog", "show", "known@example.com"])?["dialogs"][0];
+        assert_eq!((&shown["backend"], &shown["phase"]), (&json!("sw2"), &json!("answered")));
+        assert_eq!(
+            (&shown["service"], &shown["listener"]),
+            (&json!("trunks"), &json!("203.0.113.10:5060/udp"))
+        );
+        assert!(shown["seen_seconds_ago"].is_number(), "{shown}");
+        dialogs.set(index, Bucket::default(), 0)?;
+        assert_eq!(bench.ask(&["dialog", "show", "known@example.com"])?.status, 1, "gone");
+    }
     bench.ask(&["dialog", "show", "known@example.com", "--service", "x"])?.refused(1, &["service list"]);
     bench.ask(&["dialog", "show", "two words"])?.refused(1, &["no Call-ID"]);
     Ok(())

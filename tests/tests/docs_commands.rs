@@ -125,12 +125,14 @@ fn bpftool_is_shown_maps_that_exist() -> Result<()> {
     }
     // What the scenario with real calls looks for: each as a command of its own, and taken apart by a script.
     for map in [name::BACKENDS, name::DIALOGS, name::VERDICTS] {
-        let alone = format!("bpftool map dump pinned {PINS}{map}");
+        let dump = format!("bpftool map dump pinned {PINS}{map}");
+        let alone = match map {
+            // A bucket: nobody wants to see all.
+            name::DIALOGS => format!("bpftool map lookup pinned {PINS}{map} key 0 0 0 0"),
+            _ => dump.clone(),
+        };
         ensure!(shown.contains(&alone), "{README} does not show {alone}");
-        ensure!(
-            shown.iter().any(|l| l.starts_with(&format!("{alone} | python3 -c "))),
-            "no script for {map}"
-        );
+        ensure!(shown.iter().any(|l| l.starts_with(&format!("{dump} | python3 -c "))), "no script for {map}");
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result};
 use lb_common::{
-    map::{dialog::Phase, name},
+    map::{
+        dialog::{BUCKET_SLOTS, Phase},
+        name,
+    },
     verdict::Verdict,
 };
 use lb_tests::{
@@ -26,17 +29,22 @@ fn readme_commands() -> Result<Vec<String>> {
     Ok(commands.map(|l| l.split(" #").next().unwrap_or(l).trim().to_owned()).collect())
 }
 
-/// The entries that the README's command for a map prints, each with its named fields.
-fn entries(node: &Node<'_>, map: &str) -> Result<Vec<Value>> {
+/// What the README's command for a map prints, the one that begins as `start` does.
+fn printed(node: &Node<'_>, start: &str, map: &str, script: bool) -> Result<String> {
     let commands = readme_commands()?;
-    let shown = commands.iter().find(|c| c.split_whitespace().any(|word| word == format!("{PINS}{map}")));
+    let shown = commands.iter().find(|c| {
+        c.starts_with(&format!("bpftool map {start} pinned {PINS}{map}")) && c.contains('|') == script
+    });
     let command =
         shown.with_context(|| format!("the README shows no bpftool command for {map}: {commands:?}"))?;
-    let here = command.replace(PINS, &format!("{}/", node.pins.display()));
-    let printed = run(Command::new("sh").args(["-c", &here]))?;
-    let document: Value =
-        serde_json::from_str(&printed).with_context(|| format!("{command} printed {printed}"))?;
-    let list = document.as_array().cloned().with_context(|| format!("{command} printed no list"))?;
+    run(Command::new("sh").args(["-c", &command.replace(PINS, &format!("{}/", node.pins.display()))]))
+}
+
+/// The entries of a map, each with its named fields.
+fn entries(node: &Node<'_>, map: &str) -> Result<Vec<Value>> {
+    let text = printed(node, "dump", map, false)?;
+    let document: Value = serde_json::from_str(&text).with_context(|| format!("{map}: {text}"))?;
+    let list = document.as_array().cloned().with_context(|| format!("no list of {map}"))?;
     // With -j or -p the raw bytes come first and the fields under `formatted`.
     Ok(list
         .into_iter()
@@ -59,7 +67,8 @@ fn the_commands_of_the_readme_show_what_the_command_line_shows() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 2)?;
     let _servers = Server::start_all(&lab, Scenario::Call, Duration::from_secs(60))?;
-    let node = Node::new(&lab, &Config::of(&lab))?;
+    // A small table: bpftool prints every slot of it.
+    let node = Node::new(&lab, &Config::of(&lab).with("[dialogs]\nmax = 1024"))?;
     let _daemon = node.start(&["--ephemeral"])?;
     let made = Caller::start(&lab, &Load::calls(100, 100))?.wait()?;
     assert_eq!(made.ok, 100);
@@ -72,11 +81,21 @@ fn the_commands_of_the_readme_show_what_the_command_line_shows() -> Result<()> {
         assert!(value["next_hop"]["ifindex"].as_u64() > Some(0), "{value}");
     }
 
-    let dialogs = entries(&node, name::DIALOGS)?;
-    assert_eq!(dialogs.len(), 100);
-    for dialog in &dialogs {
-        assert!(dialog["key"]["call_key"].is_u64(), "{dialog}");
-        assert_eq!(dialog["value"]["state"]["phase"], Phase::Ended as u8, "{dialog}");
+    // The calls went to both backends in turn, and are over.
+    let by_backend = printed(&node, "dump", name::DIALOGS, true)?;
+    let mut count = 0;
+    for line in by_backend.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ["backend", "0" | "1", "phase", phase, dialogs] = words[..] else { panic!("{by_backend}") };
+        assert_eq!(phase, (Phase::Ended as u8).to_string(), "{by_backend}");
+        count += dialogs.parse::<u32>()?;
+    }
+    assert_eq!(count, 100, "{by_backend}");
+    let bucket: Value = serde_json::from_str(&printed(&node, "lookup", name::DIALOGS, false)?)?;
+    let slots = bucket["value"]["slots"].as_array().context("no slots")?;
+    assert_eq!(slots.len(), BUCKET_SLOTS as usize);
+    for slot in slots {
+        assert!(slot["call_key"].is_u64() && slot["state"]["phase"].is_u64(), "{slot}");
     }
 
     let verdicts = entries(&node, name::VERDICTS)?;

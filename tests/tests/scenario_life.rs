@@ -118,10 +118,10 @@ fn with_the_daemon_stopped_the_table_neither_fills_nor_leaks() -> Result<()> {
     }
     let made = caller.wait()?;
     assert_eq!((made.ok, made.failed), (6000, 0));
-    // 0.1 s of call, 1 s of lifetime and 2 s until burial, with ticks rounded up, at 600 calls a second.
+    // 0.1 s of call, 1 s of lifetime and a round of the search, with ticks rounded up, at 600 calls a second.
     assert!(most < 4500, "{most} dialogs at a time; they do not expire");
 
-    // What is left dies; new calls bury it, two for one, and leave only themselves.
+    // What is left is forgotten as new calls go by; they leave only themselves.
     let trickle = Caller::start(&lab, &Load::calls(1500, 300))?;
     let made = trickle.wait()?;
     assert_eq!((made.ok, made.failed), (1500, 0));
