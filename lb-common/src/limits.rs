@@ -15,10 +15,10 @@ pub const MAX_METHOD: usize = 32;
 /// nothing. So the search goes to the end of every frame without XDP fragments (3,498 bytes) whose lines have 55 bytes on
 /// average, and up to 4,096 bytes far; a message that puts hundreds of tiny lines before its Call-ID has none.
 pub const MAX_SCAN_STEPS: usize = 128;
-/// Steps of the search for To and for Via, priced alike. They are few because their verification adds to that of the search
-/// for the Call-ID; both stand at the top of a message in practice.
+/// Steps of the search for headers behind the Call-ID, priced alike. They are few because their verification adds to that of the
+/// search for the Call-ID, which notes the headers it passes: in practice To and Via stand before it or right behind it.
 pub const MAX_DIALOG_STEPS: usize = 40;
-/// Steps of these searches in the last 31 bytes of a datagram, where a line costs one for each begun 8 bytes.
+/// Steps of this search in the last 31 bytes of a datagram, where a line costs one for each begun 8 bytes.
 pub const MAX_DIALOG_TAIL_STEPS: usize = 8;
 /// Steps of the reading of one To or Via header: one for each begun 8 bytes, for each quote, angle bracket, semicolon, comma,
 /// backslash and line end that has a meaning where it stands, for each parameter's name and for each byte of white space before
@@ -28,6 +28,14 @@ pub const MAX_PARAMETER_STEPS: usize = 28;
 pub const MAX_PARAMETER_LWS: usize = 16;
 /// Longest tag or branch that is hashed, in bytes.
 pub const MAX_PARAMETER: usize = 128;
+/// Steps over the display name of a From or To header, priced like those of the reading of a parameter. A name of 150 bytes with
+/// some quotes and escapes fits; behind a longer one there is no user to choose by, and the Call-ID is used.
+pub const MAX_DISPLAY_STEPS: usize = 24;
+/// Steps from the start of a user part to its `@`: one for each begun 8 bytes, in the last 7 bytes of a datagram one for each.
+/// Users with an extension, a context and a trunk group as parameters (RFC 3966, RFC 4904) have up to 150 bytes.
+pub const MAX_USER_STEPS: usize = 24;
+/// Longest user that is hashed, in bytes. Two longer ones that share these bytes share a key, which is harmless.
+pub const MAX_USER: usize = 128;
 /// White space and folds before a header's value, in bytes: more than the longest line that anyone writes by hand.
 /// Behind more, a value counts as empty.
 pub const MAX_LWS: usize = 128;
@@ -67,6 +75,12 @@ pub const CLAIM_ATTEMPTS: u32 = 2;
 /// verifier walks through every attempt.
 pub const STATE_ATTEMPTS: u32 = 2;
 
+/// Attempts at a compare-and-swap of a backend's pace before a call counts as one too many.
+pub const LOAD_ATTEMPTS: u32 = 3;
+/// Choices of the ring that are compared for a new call under the policy `consistent`.
+pub const CANDIDATES: u32 = 6;
+/// Backends of a zone that are asked one by one when the ring's choices have no room, a bound on the time of one packet.
+pub const MAX_WALK: u32 = 64;
 /// Slots of the cache of next hops towards clients, per CPU; a power of two.
 pub const NEXT_HOP_SLOTS: u32 = 4096;
 /// Addresses that one CPU remembers as a service's, a backend's or neither, a power of two.
@@ -87,11 +101,19 @@ pub const LIFETIME_SUBSCRIBED_SECONDS: u32 = 3600;
 pub const MAX_LIFETIME_SECONDS: u32 = 47_000;
 
 const _: () = assert!(MAX_SCAN.is_power_of_two());
+const _: () = assert!(
+    MAX_LEADING
+        + (MAX_SCAN_STEPS + MAX_DIALOG_STEPS + 2) * SCAN_BLOCK
+        + MAX_LWS
+        + 2 * MAX_CALL_ID
+        + SCAN_BLOCK
+        < MAX_SCAN
+);
 const _: () =
-    assert!(MAX_LEADING + (MAX_SCAN_STEPS + 1) * SCAN_BLOCK + MAX_LWS + MAX_CALL_ID + SCAN_BLOCK < MAX_SCAN);
-const _: () = assert!(MAX_CALL_ID.is_multiple_of(8) && MAX_PARAMETER.is_multiple_of(8));
-const _: () =
-    assert!(MAX_DIALOG_STEPS <= MAX_SCAN_STEPS && MAX_PARAMETER_STEPS * 8 + MAX_PARAMETER <= 2 * MAX_CALL_ID);
+    assert!(MAX_CALL_ID.is_multiple_of(8) && MAX_PARAMETER.is_multiple_of(8) && MAX_USER.is_multiple_of(8));
+const _: () = assert!(MAX_METHOD.is_multiple_of(8));
+const _: () = assert!((MAX_DISPLAY_STEPS + MAX_USER_STEPS) * 8 + MAX_USER <= 2 * MAX_CALL_ID);
+const _: () = assert!(MAX_PARAMETER_STEPS * 8 + MAX_PARAMETER <= 2 * MAX_CALL_ID);
 const _: () = assert!(MAX_BACKENDS <= 1 << 16);
 const _: () = assert!(MAX_SERVICES * MAX_TIERS <= 512);
 const _: () = assert!(NEXT_HOP_SLOTS.is_power_of_two() && ENDPOINT_SLOTS.is_power_of_two());

@@ -18,15 +18,17 @@ use crate::{
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     decide::{
-        Inbound, expiry,
+        Inbound,
+        capacity::{self, NOBODY},
+        expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Opens, Outbound},
-        select,
+        select::{self, Room},
         steer::{self, Choosing, Following, Steering},
-        table::{self, Inserted},
+        table,
     },
-    map::dialog::DialogKey,
-    sip::{self, DialogHeaders},
+    map::{dialog::DialogKey, service::forwarding},
+    sip::{self, DialogHeaders, Notes, Place},
     verdict::Verdict,
 };
 
@@ -86,7 +88,7 @@ pub extern "C" fn sipsteer_next_hop(context: *mut xdp_md, addresses: u64, length
 pub fn steer(packet: &Packet, payload_at: usize, source: u64) -> Steering {
     let mut number = sipsteer_follow(packet.context(), payload_at as u64, source);
     if number == CHOOSE {
-        number = sipsteer_choose(source);
+        number = sipsteer_choose(packet.context(), payload_at as u64, source);
     }
     Steering {
         backend: number as u16,
@@ -111,6 +113,7 @@ fn inbound(scratch: ScratchCell, source: u64) -> Inbound {
         service: service.service,
         listener: service.listener,
         tiers: service.tiers,
+        sees_answers: service.forwarding == forwarding::NAT,
         call_key: scratch.message().call_key,
         source,
     }
@@ -135,10 +138,11 @@ pub extern "C" fn sipsteer_follow(context: *mut xdp_md, payload_at: u64, source:
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_choose(source: u64) -> u64 {
+pub extern "C" fn sipsteer_choose(context: *mut xdp_md, payload_at: u64, source: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return number_of(BROKEN) };
     let scratch = tables.scratch;
-    number_of(steer::choose(&tables, &inbound(scratch, source), &scratch.choosing()))
+    let message = Message { packet: Packet::new(context), payload_at: payload_at as usize, scratch };
+    number_of(steer::choose(&tables, &inbound(scratch, source), &message, &scratch.choosing()))
 }
 
 /// [`reply::follow`] for the packet that SCRATCH tells of, and where it opens a dialog, [`reply::open`].
@@ -183,7 +187,7 @@ pub extern "C" fn sipsteer_reply(context: *mut xdp_md, payload_at: u64, destinat
     match reply::follow(&tables, &outbound(scratch, destination), &message) {
         reply::Following::Done(leaving) => leaving_number(leaving),
         reply::Following::Open(Opens { phase, branch }) => {
-            scratch.set_choosing(&Choosing { why: Verdict::ReplyNew, phase, branch, from: 0 });
+            scratch.set_choosing(&Choosing { why: Verdict::ReplyNew, phase, branch, from: NOBODY });
             CHOOSE
         }
     }
@@ -197,20 +201,62 @@ pub extern "C" fn sipsteer_reply_opens(destination: u64) -> u64 {
     leaving_number(reply::open(&tables, &outbound(tables.scratch, destination), &Opens { phase, branch }))
 }
 
-/// [`sip::dialog_headers`].
+/// [`sip::dialog_headers`] of the message whose headers SCRATCH tells of. In pieces, so that the verifier walks through the
+/// reading of a parameter once for both headers.
 #[inline(always)]
-pub fn dialog_headers(packet: &Packet, payload_at: usize, start: usize) -> DialogHeaders {
-    let hashes = sipsteer_dialog_headers(packet.context(), payload_at as u64, start as u64);
-    DialogHeaders { to_tag: hashes as u32, branch: (hashes >> 32) as u32 }
+pub fn dialog_headers(packet: &Packet, payload_at: usize, scratch: ScratchCell) -> DialogHeaders {
+    if scratch.lacks(Place::TO) || scratch.lacks(Place::VIA) {
+        sipsteer_onward(packet.context(), payload_at as u64);
+    }
+    let parameter =
+        |place: Place| sipsteer_parameter(packet.context(), payload_at as u64, place.index() as u64) as u32;
+    DialogHeaders { to_tag: parameter(Place::TO), branch: parameter(Place::VIA) }
 }
 
+/// [`sip::onward`]; what it notes stands in SCRATCH.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_dialog_headers(context: *mut xdp_md, payload_at: u64, start: u64) -> u64 {
-    let Some(settings) = maps::settings() else { return 0 };
+pub extern "C" fn sipsteer_onward(context: *mut xdp_md, payload_at: u64) -> u64 {
+    let Some(scratch) = maps::scratch() else { return 0 };
+    sip::onward(Packet::new(context).window(payload_at as usize), scratch);
+    1
+}
+
+/// [`sip::parameter`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, place: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
     let window = Packet::new(context).window(payload_at as usize);
-    let headers = sip::dialog_headers(window, start as usize, &settings.hash_key);
-    headers.to_tag as u64 | (headers.branch as u64) << 32
+    sip::parameter(window, tables.scratch, Place::from_index(place), &tables.settings.hash_key) as u64
+}
+
+/// [`sip::user_key`] of the message whose headers SCRATCH tells of.
+#[inline(always)]
+pub fn user_key(
+    packet: &Packet,
+    payload_at: usize,
+    scratch: ScratchCell,
+    start: usize,
+    which: u8,
+) -> Option<u64> {
+    if sip::user_place(which).is_some_and(|place| scratch.lacks(place)) {
+        sipsteer_onward(packet.context(), payload_at as u64);
+    }
+    match sipsteer_user_key(packet.context(), payload_at as u64, start as u64, which as u64) {
+        0 => None,
+        key => Some(key),
+    }
+}
+
+/// [`sip::noted_user_key`]; 0 for none. It does not call [`sipsteer_onward`] itself, as the stack would not do for both.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_user_key(context: *mut xdp_md, payload_at: u64, start: u64, which: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let window = Packet::new(context).window(payload_at as usize);
+    let key = &tables.settings.hash_key;
+    sip::noted_user_key(window, tables.scratch, start as usize, which as u8, key).unwrap_or(0)
 }
 
 /// No backend, as the result of [`ring_choice`].
@@ -235,13 +281,157 @@ pub extern "C" fn sipsteer_ring_choice(service: u64, tiers: u64, key: u64) -> u6
     }
 }
 
+/// [`select::zone_room`].
+#[inline(always)]
+pub fn zone_room(zone: u16, now: u64) -> Room {
+    match sipsteer_zone_room(zone as u64, now) {
+        0 => Room::Some,
+        1 => Room::Full,
+        _ => Room::Down,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_zone_room(zone: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 2 };
+    match select::zone_room(&tables, zone as u16, now) {
+        Room::Some => 0,
+        Room::Full => 1,
+        Room::Down => 2,
+    }
+}
+
+/// [`select::candidate`].
+#[inline(always)]
+pub fn candidate(service: u16, tier: u32, key: u64, except: u16) -> u16 {
+    sipsteer_candidate(service as u64 | (except as u64) << 16, tier as u64, key) as u16
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_candidate(ids: u64, tier: u64, key: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
+    select::candidate(&tables, ids as u16, tier as u32, key, (ids >> 16) as u16) as u64
+}
+
+/// [`select::walk`].
+#[inline(always)]
+pub fn walk(zone: u16, from: u32, except: u16) -> u16 {
+    sipsteer_walk(zone as u64, from as u64, except as u64) as u16
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_walk(zone: u64, from: u64, except: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
+    select::walk(&tables, zone as u16, from as u32, except as u16) as u64
+}
+
+/// [`capacity::admit`].
+#[inline(always)]
+pub fn admit(id: u16, now: u64) -> bool {
+    sipsteer_admit(id as u64, now) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_admit(id: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::admit(&tables, id as u16, now) as u64
+}
+
+/// [`capacity::has_room`].
+#[inline(always)]
+pub fn has_room(id: u16, now: u64) -> bool {
+    sipsteer_has_room(id as u64, now) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_has_room(id: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::has_room(&tables, id as u16, now) as u64
+}
+
+/// [`capacity::utilisation_of`].
+#[inline(always)]
+pub fn utilisation(id: u16, now: u64) -> u32 {
+    sipsteer_utilisation(id as u64, now) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_utilisation(id: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return u32::MAX as u64 };
+    capacity::utilisation_of(&tables, id as u16, now) as u64
+}
+
+/// [`capacity::mean_utilisation`].
+#[inline(always)]
+pub fn mean_utilisation(zone: u16, now: u64) -> u32 {
+    sipsteer_mean_utilisation(zone as u64, now) as u32
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_mean_utilisation(zone: u64, now: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::mean_utilisation(&tables, zone as u16, now) as u64
+}
+
+/// [`capacity::move_channel`].
+#[inline(always)]
+pub fn move_channel(from: u16, to: u16) {
+    sipsteer_move_channel(from as u64, to as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_move_channel(from: u64, to: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    capacity::move_channel(&tables, from as u16, to as u16);
+    1
+}
+
+/// [`steer::reopen`].
+#[inline(always)]
+pub fn reopen(key: &DialogKey, from: u16, to: u16, branch: u32) {
+    let backends = from as u64 | (to as u64) << 16;
+    sipsteer_reopen(key.call_key, key.service as u64, backends, branch as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_reopen(call_key: u64, service: u64, backends: u64, branch: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let key = DialogKey::new(call_key, service as u16);
+    steer::reopen(&tables, &key, backends as u16, (backends >> 16) as u16, branch as u32);
+    1
+}
+
+/// [`reply::turned_away`].
+#[inline(always)]
+pub fn turned_away(backend: u16, service: u16) {
+    sipsteer_turned_away(backend as u64, service as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_turned_away(backend: u64, service: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    reply::turned_away(&tables, backend as u16, service as u16);
+    1
+}
+
 /// [`remember::remember`].
 #[inline(always)]
 pub fn remember(opening: &Opening) -> Remembered {
     let ids = opening.service as u64
         | (opening.backend as u64) << 16
         | (opening.phase as u64) << 32
-        | (opening.listener as u64) << 40;
+        | (opening.listener as u64) << 40
+        | (opening.admitted as u64) << 48;
     let hashes = opening.peer as u64 | (opening.evidence as u64) << 32;
     Remembered::from_number(sipsteer_remember(opening.call_key, ids, hashes, opening.now as u64) as u32)
 }
@@ -256,6 +446,7 @@ pub extern "C" fn sipsteer_remember(call_key: u64, ids: u64, hashes: u64, now: u
         backend: (ids >> 16) as u16,
         phase: (ids >> 32) as u8,
         listener: (ids >> 40) as u8,
+        admitted: ids >> 48 & 1 != 0,
         peer: hashes as u32,
         evidence: (hashes >> 32) as u32,
         now: now as u32,
@@ -280,21 +471,15 @@ pub extern "C" fn sipsteer_move_pin(call_key: u64, service: u64, backends: u64, 
 
 /// [`table::settle`].
 #[inline(always)]
-pub fn settle(key: &DialogKey) -> Inserted {
-    match sipsteer_settle(key.call_key, key.service as u64) {
-        NONE => Inserted::New,
-        backend => Inserted::Already(backend as u16),
-    }
+pub fn settle(key: &DialogKey) -> u16 {
+    sipsteer_settle(key.call_key, key.service as u64) as u16
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sipsteer_settle(call_key: u64, service: u64) -> u64 {
-    let Some(tables) = KernelTables::open() else { return NONE };
-    match table::settle(&tables, &DialogKey::new(call_key, service as u16)) {
-        Inserted::Already(backend) => backend as u64,
-        _ => NONE,
-    }
+    let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
+    table::settle(&tables, &DialogKey::new(call_key, service as u16)) as u64
 }
 
 /// [`table::sweep_bucket`].

@@ -2,6 +2,7 @@
 //! parse -> route -> inspect -> decide (`lb-common`) -> forward -> verdict.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![feature(core_intrinsics)]
 #![allow(internal_features, reason = "the BPF target has no stable atomic read-modify-write operations")]
 

@@ -1,8 +1,13 @@
 //! One of the two unsafe doors: map memory. What leaves this file is safe to call.
 #![allow(unsafe_code, reason = "map values are shared memory; the rules of each access stand beside it")]
 
+mod capacity;
 mod scratch;
 
+#[allow(unused_imports, reason = "the test-only programs do not need all of it")]
+pub use capacity::{
+    LoadPointer, backend_load, count_detour, member, members, policy, tier_zone, zone, zone_load,
+};
 pub use scratch::{Datagram, Inspected, ScratchCell, scratch};
 
 use aya_ebpf::{

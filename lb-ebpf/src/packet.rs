@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibParameters, xdp_md},
     helpers::generated::{bpf_fib_lookup, bpf_xdp_adjust_tail},
 };
-use core::hint::black_box;
+use core::arch::asm;
 use lb_common::{
     limits::MAX_SCAN,
     map::{backend::NextHop, expiry::request},
@@ -222,13 +222,21 @@ impl Window for PacketWindow {
     #[inline(always)]
     fn byte(&self, at: usize) -> Option<u8> {
         let p = self.data + (at & SCAN_MASK);
-        // Hidden from the compiler, which would compare `p >= end`: the verifier learns nothing from that.
-        if black_box(p + 1) > self.end {
+        if next(p) > self.end {
             return None;
         }
         // SAFETY: the byte at p lies before end, as just checked.
         Some(unsafe { *(p as *const u8) })
     }
+}
+
+/// The next number, of which the compiler knows nothing: it would turn `p + 1 > end` into `p >= end`, from which the verifier
+/// learns nothing, or add the 1 to another part of `p`.
+#[inline(always)]
+fn next(mut number: usize) -> usize {
+    // SAFETY: one addition to a register.
+    unsafe { asm!("{0} += 1", inout(reg) number, options(pure, nomem, nostack)) };
+    number
 }
 
 /// A packet that the daemon made up to ask something of a program, see [`request`].

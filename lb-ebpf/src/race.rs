@@ -8,6 +8,7 @@
 //! Two twins put the same dialog in at the same time, again and again: afterwards it is there once.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![feature(core_intrinsics)]
 #![allow(internal_features, reason = "the BPF target has no stable atomic read-modify-write operations")]
 

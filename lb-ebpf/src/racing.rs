@@ -6,7 +6,7 @@
 
 use crate::{
     apart,
-    maps::{self, BucketCell, DialogSlot},
+    maps::{self, BucketCell, DialogSlot, LoadPointer},
     tables::KernelTables,
 };
 use aya_ebpf::{
@@ -15,15 +15,19 @@ use aya_ebpf::{
 };
 use lb_common::{
     decide::{
-        BackendView, Bucket, DialogHeaders, Inbound, Inspect, Slot, Tables, peer_of,
+        BackendView, Bucket, DialogHeaders, Inbound, Inspect, Slot, Tables, ZoneView,
+        capacity::NOBODY,
+        peer_of,
         remember::{self, Opening, Remembered},
-        select::ring_slot,
+        select::{Room, ring_slot},
         steer::{self, Following},
-        table::{self, Inserted},
+        table,
     },
     map::{
+        backend::Limits,
         dialog::{BUCKET_SLOTS, Dialog, DialogKey, Evidence, Phase, State},
         settings::Settings,
+        zone::Policy,
     },
     sip::{Kind, Method},
 };
@@ -183,6 +187,7 @@ impl Play {
             service: 0,
             listener: (self.0 >> 16) as u8 & 1,
             tiers: 1,
+            sees_answers: false,
             call_key: Some(call_key),
             source: if stranger { !call_key } else { call_key },
         }
@@ -220,6 +225,10 @@ impl Inspect for Message {
             sipsteer_race_stop(self.stop);
         }
         self.headers
+    }
+    #[inline(always)]
+    fn ring_key(&self, _by: u8) -> Option<u64> {
+        None
     }
 }
 
@@ -328,7 +337,8 @@ pub extern "C" fn sipsteer_race_follow(rule: u64, play: u64) -> u64 {
 #[inline(never)]
 pub extern "C" fn sipsteer_race_choose(play: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
-    steer::choose(&tables, &Play(play).inbound(), &tables.scratch.choosing()).backend as u64
+    let play = Play(play);
+    steer::choose(&tables, &play.inbound(), &play.message(), &tables.scratch.choosing()).backend as u64
 }
 
 /// Looks whether the dialog of a key is what it may be.
@@ -413,11 +423,12 @@ pub extern "C" fn sipsteer_race_open(rule: u64, index: u64, backend: u64) -> u64
         peer: peer_of(call_key),
         evidence: BRANCH,
         now: racing.now(),
+        admitted: false,
     };
-    match remember::remember(&racing, &opening) {
+    match remember::pin(&racing, &opening) {
         Remembered::New => backend + 1,
         Remembered::Already(backend) => backend as u64 + 1,
-        Remembered::Full | Remembered::Not => 0,
+        _ => 0,
     }
 }
 
@@ -540,6 +551,7 @@ impl Slot for RacingSlot {
 impl Tables for Racing {
     type Slot = RacingSlot;
     type Bucket = RacingBucket;
+    type Load = LoadPointer;
 
     #[inline(always)]
     fn settings(&self) -> &Settings {
@@ -566,8 +578,68 @@ impl Tables for Racing {
         self.tables.ring_backend(service, tier, slot)
     }
     #[inline(always)]
-    fn backend(&self, id: u16) -> Option<BackendView> {
+    fn backend(&self, id: u16) -> BackendView {
         self.tables.backend(id)
+    }
+    #[inline(always)]
+    fn limits(&self, id: u16) -> Limits {
+        self.tables.limits(id)
+    }
+    #[inline(always)]
+    fn backend_load(&self, id: u16) -> Option<LoadPointer> {
+        self.tables.backend_load(id)
+    }
+    #[inline(always)]
+    fn policy(&self, service: u16) -> Policy {
+        self.tables.policy(service)
+    }
+    #[inline(always)]
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
+        self.tables.tier_zone(service, tier)
+    }
+    #[inline(always)]
+    fn zone(&self, zone: u16) -> ZoneView {
+        self.tables.zone(zone)
+    }
+    #[inline(always)]
+    fn zone_load(&self, zone: u16) -> Option<LoadPointer> {
+        self.tables.zone_load(zone)
+    }
+    #[inline(always)]
+    fn members(&self, zone: u16) -> u32 {
+        self.tables.members(zone)
+    }
+    #[inline(always)]
+    fn member(&self, zone: u16, index: u32) -> u16 {
+        self.tables.member(zone, index)
+    }
+    #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        self.tables.nanoseconds()
+    }
+    #[inline(always)]
+    fn daemon_answers(&self) -> bool {
+        self.tables.daemon_answers()
+    }
+    #[inline(always)]
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+        self.tables.candidate(service, tier, key, except)
+    }
+    #[inline(always)]
+    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
+        self.tables.walk(zone, from, except)
+    }
+    #[inline(always)]
+    fn zone_room(&self, zone: u16, now: u64) -> Room {
+        self.tables.zone_room(zone, now)
+    }
+    #[inline(always)]
+    fn admit(&self, id: u16, now: u64) -> bool {
+        self.tables.admit(id, now)
+    }
+    #[inline(always)]
+    fn move_channel(&self, from: u16, to: u16) {
+        self.tables.move_channel(from, to);
     }
     #[inline(always)]
     fn swept_at(&self) -> Option<u64> {
@@ -590,8 +662,8 @@ impl Tables for Racing {
         self.tables.count_write_error(errno);
     }
     #[inline(always)]
-    fn settle(&self, key: &DialogKey) -> Inserted {
+    fn settle(&self, key: &DialogKey) -> u16 {
         count(MET);
-        if self.rule == WITHOUT_SETTLING { Inserted::New } else { self.tables.settle(key) }
+        if self.rule == WITHOUT_SETTLING { NOBODY } else { self.tables.settle(key) }
     }
 }

@@ -64,6 +64,9 @@ fn to_service(packet: &Packet, tables: &KernelTables) -> Departure {
     let Datagram { source, source_port, udp_at, .. } = tables.scratch.datagram();
     let source = source_hash(&tables.settings.hash_key, &mapped(source), source_port);
     let steering = apart::steer(packet, udp_at as usize + udp::LEN, source);
+    if !matches!(steering.verdict, Verdict::SteeredPinned) {
+        maps::count_detour(service.service, steering.verdict);
+    }
     if !matches!(steering.verdict.fate(), Fate::Sent) {
         return Departure { verdict: steering.verdict, action: xdp_action::XDP_ABORTED };
     }
@@ -96,7 +99,10 @@ fn method_slot(kind: Kind) -> u8 {
 #[inline(always)]
 fn opening(kind: Kind, verdict: Verdict) -> Opening {
     match (verdict, kind) {
-        (Verdict::SteeredNew | Verdict::SteeredUnpinned, Kind::Request(Method::Invite)) => Opening::Call,
+        (
+            Verdict::SteeredNew | Verdict::SteeredOverflow | Verdict::SteeredUnpinned,
+            Kind::Request(Method::Invite),
+        ) => Opening::Call,
         (Verdict::SteeredNew | Verdict::SteeredUnpinned, _) => Opening::Transaction,
         _ => Opening::Nothing,
     }

@@ -2,18 +2,21 @@
 
 use crate::{
     apart,
-    maps::{self, BucketCell, DialogSlot, ScratchCell},
+    maps::{self, BucketCell, DialogSlot, LoadPointer, ScratchCell},
 };
 use lb_common::{
     decide::{
-        BackendView, Bucket, Slot, Tables,
+        BackendView, Bucket, Counted, LoadCell, Slot, Tables, ZoneView,
         remember::{Opening, Remembered},
-        table::Inserted,
+        select::Room,
     },
     map::{
+        backend::Limits,
         dialog::{Dialog, DialogKey, Evidence, State},
+        load::Load,
         ring_index,
         settings::Settings,
+        zone::Policy,
     },
 };
 
@@ -73,9 +76,49 @@ impl Bucket for BucketCell {
     }
 }
 
+impl LoadCell for LoadPointer {
+    #[inline(always)]
+    fn read(&self) -> Load {
+        LoadPointer::read(*self)
+    }
+    #[inline(always)]
+    fn add_channels(&self, by: i64) -> u64 {
+        LoadPointer::add_channels(*self, by)
+    }
+    #[inline(always)]
+    fn next_arrival(&self) -> u64 {
+        LoadPointer::next_arrival(*self)
+    }
+    #[inline(always)]
+    fn swap_next_arrival(&self, from: u64, to: u64) -> bool {
+        LoadPointer::swap_next_arrival(*self, from, to)
+    }
+    #[inline(always)]
+    fn rate(&self) -> u64 {
+        LoadPointer::rate(*self)
+    }
+    #[inline(always)]
+    fn swap_rate(&self, from: u64, to: u64) -> bool {
+        LoadPointer::swap_rate(*self, from, to)
+    }
+    #[inline(always)]
+    fn full_until(&self) -> u64 {
+        LoadPointer::full_until(*self)
+    }
+    #[inline(always)]
+    fn set_full_until(&self, until: u64) {
+        LoadPointer::set_full_until(*self, until);
+    }
+    #[inline(always)]
+    fn count(&self, what: Counted) {
+        LoadPointer::count(*self, what);
+    }
+}
+
 impl Tables for KernelTables {
     type Slot = DialogSlot;
     type Bucket = BucketCell;
+    type Load = LoadPointer;
 
     #[inline(always)]
     fn settings(&self) -> &Settings {
@@ -102,8 +145,66 @@ impl Tables for KernelTables {
         maps::ring_backend(ring_index(service as u32, tier), slot)
     }
     #[inline(always)]
-    fn backend(&self, id: u16) -> Option<BackendView> {
-        maps::backend(id).map(|b| BackendView { will: b.will, health: b.health })
+    fn backend(&self, id: u16) -> BackendView {
+        match maps::backend(id) {
+            Some(b) => BackendView { will: b.will, health: b.health, zone: b.zone },
+            None => BackendView::default(),
+        }
+    }
+    #[inline(always)]
+    fn limits(&self, id: u16) -> Limits {
+        match maps::backend(id) {
+            Some(b) => b.limits,
+            None => Limits::default(),
+        }
+    }
+    #[inline(always)]
+    fn backend_load(&self, id: u16) -> Option<LoadPointer> {
+        maps::backend_load(id)
+    }
+    #[inline(always)]
+    fn policy(&self, service: u16) -> Policy {
+        match maps::policy(service) {
+            Some(policy) => *policy,
+            None => Policy::default(),
+        }
+    }
+    #[inline(always)]
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
+        maps::tier_zone(service, tier)
+    }
+    #[inline(always)]
+    fn zone(&self, zone: u16) -> ZoneView {
+        match maps::zone(zone) {
+            Some(z) => ZoneView {
+                will: z.will,
+                remote: z.remote,
+                takers: z.takers,
+                capacity_channels: z.capacity_channels,
+                capacity_cps: z.capacity_cps,
+            },
+            None => ZoneView::default(),
+        }
+    }
+    #[inline(always)]
+    fn zone_load(&self, zone: u16) -> Option<LoadPointer> {
+        maps::zone_load(zone)
+    }
+    #[inline(always)]
+    fn members(&self, zone: u16) -> u32 {
+        maps::members(zone)
+    }
+    #[inline(always)]
+    fn member(&self, zone: u16, index: u32) -> u16 {
+        maps::member(zone, index)
+    }
+    #[inline(always)]
+    fn nanoseconds(&self) -> u64 {
+        maps::nanoseconds()
+    }
+    #[inline(always)]
+    fn daemon_answers(&self) -> bool {
+        maps::daemon_answers()
     }
     #[inline(always)]
     fn swept_at(&self) -> Option<u64> {
@@ -130,6 +231,46 @@ impl Tables for KernelTables {
         apart::ring_choice(service, tiers, key)
     }
     #[inline(always)]
+    fn zone_room(&self, zone: u16, now: u64) -> Room {
+        apart::zone_room(zone, now)
+    }
+    #[inline(always)]
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+        apart::candidate(service, tier, key, except)
+    }
+    #[inline(always)]
+    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
+        apart::walk(zone, from, except)
+    }
+    #[inline(always)]
+    fn admit(&self, id: u16, now: u64) -> bool {
+        apart::admit(id, now)
+    }
+    #[inline(always)]
+    fn has_room(&self, id: u16, now: u64) -> bool {
+        apart::has_room(id, now)
+    }
+    #[inline(always)]
+    fn utilisation(&self, id: u16, now: u64) -> u32 {
+        apart::utilisation(id, now)
+    }
+    #[inline(always)]
+    fn mean_utilisation(&self, zone: u16, now: u64) -> u32 {
+        apart::mean_utilisation(zone, now)
+    }
+    #[inline(always)]
+    fn move_channel(&self, from: u16, to: u16) {
+        apart::move_channel(from, to);
+    }
+    #[inline(always)]
+    fn reopen(&self, key: &DialogKey, from: u16, to: u16, branch: u32) {
+        apart::reopen(key, from, to, branch);
+    }
+    #[inline(always)]
+    fn turned_away(&self, backend: u16, service: u16) {
+        apart::turned_away(backend, service);
+    }
+    #[inline(always)]
     fn remember(&self, opening: &Opening) -> Remembered {
         apart::remember(opening)
     }
@@ -138,7 +279,7 @@ impl Tables for KernelTables {
         apart::move_pin(key, from, to, now);
     }
     #[inline(always)]
-    fn settle(&self, key: &DialogKey) -> Inserted {
+    fn settle(&self, key: &DialogKey) -> u16 {
         apart::settle(key)
     }
     #[inline(always)]

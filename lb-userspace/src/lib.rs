@@ -3,6 +3,7 @@
 //! * [`config`]: a file to a valid configuration. * [`core`]: pure: what the maps should hold and how to get there.
 //! * [`dataplane`]: the only door to the kernel. * [`control`]: the daemon. * [`view`]: what people look at.
 //! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do. * [`reference`](mod@reference): SIP, read slowly.
+//! * [`slowpath`]: answers of the balancer itself.
 
 pub mod cli;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod core;
 pub mod dataplane;
 pub mod failure;
 pub mod reference;
+pub mod slowpath;
 pub mod view;
 
 pub use dataplane::OBJECT;

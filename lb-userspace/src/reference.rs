@@ -6,8 +6,9 @@
 
 use lb_common::{
     limits::{
-        MAX_CALL_ID, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, MAX_LEADING, MAX_LWS, MAX_METHOD,
-        MAX_PARAMETER, MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS, MAX_SCAN_STEPS, SCAN_BLOCK,
+        MAX_CALL_ID, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, MAX_DISPLAY_STEPS, MAX_LEADING, MAX_LWS,
+        MAX_METHOD, MAX_PARAMETER, MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS, MAX_SCAN_STEPS, MAX_USER,
+        MAX_USER_STEPS, SCAN_BLOCK,
     },
     sip::{Kind, Method},
 };
@@ -34,6 +35,8 @@ pub struct Message<'a> {
     pub to_tag: Option<&'a [u8]>,
     /// The topmost Via's branch.
     pub branch: Option<&'a [u8]>,
+    /// The users of the URIs in From, To and the request line.
+    pub users: [Option<&'a [u8]>; 3],
 }
 
 /// A Call-ID.
@@ -50,14 +53,51 @@ pub enum CallId<'a> {
 /// Reads a datagram.
 pub fn read(datagram: &[u8]) -> Message<'_> {
     let (kind, from) = start_line(datagram);
+    let (call_id, headers) = headers(datagram, from);
     Message {
         kind,
         from,
-        call_id: call_id(datagram, from),
-        to_tag: parameter(datagram, from, (b"to", b"t"), b"tag", false),
-        branch: parameter(datagram, from, (b"via", b"v"), b"branch", true),
+        call_id,
+        to_tag: headers.to.and_then(|text| parameter(text, b"tag", false)),
+        branch: headers.via.and_then(|text| parameter(text, b"branch", true)),
+        users: [
+            headers.from.and_then(header_user),
+            headers.to.and_then(header_user),
+            request_user(&datagram[from..]),
+        ],
     }
 }
+
+/// The first header of each kind: what follows its name, to the end of the datagram.
+#[derive(Default)]
+struct Headers<'a> {
+    from: Option<Bytes<'a>>,
+    to: Option<Bytes<'a>>,
+    via: Option<Bytes<'a>>,
+}
+
+impl<'a> Headers<'a> {
+    /// Takes a line for what it is, if no such line came before. In the last 7 bytes there is room for nothing but a name.
+    fn take(&mut self, line: Bytes<'a>) {
+        if line.len() < 8 {
+            return;
+        }
+        let headers =
+            [(&mut self.from, NAMES_OF_FROM), (&mut self.to, NAMES_OF_TO), (&mut self.via, NAMES_OF_VIA)];
+        for (header, names) in headers {
+            if let (None, Ok((text, _))) = (&header, header_name(line, names)) {
+                *header = Some(text);
+            }
+        }
+    }
+}
+
+/// A header's long and short name.
+type Names = (&'static [u8], &'static [u8]);
+const NAMES_OF_CALL_ID: Names = (b"call-id", b"i");
+const NAMES_OF_FROM: Names = (b"from", b"f");
+const NAMES_OF_TO: Names = (b"to", b"t");
+const NAMES_OF_VIA: Names = (b"via", b"v");
 
 type Bytes<'a> = &'a [u8];
 
@@ -121,12 +161,19 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
 }
 
-fn call_id(datagram: Bytes<'_>, from: usize) -> CallId<'_> {
+/// The Call-ID, and the headers before it or not too far behind it.
+fn headers(datagram: Bytes<'_>, from: usize) -> (CallId<'_>, Headers<'_>) {
+    let mut headers = Headers::default();
     let mut reader = Reader::new(datagram, from, MAX_SCAN_STEPS, SCAN_BLOCK, true);
     while let Some(line) = reader.next_line() {
-        let Ok((_, name)) = header_name(&datagram[line..], (b"call-id", b"i")) else { continue };
+        headers.take(&datagram[line..]);
+        let Ok((_, name)) = header_name(&datagram[line..], NAMES_OF_CALL_ID) else { continue };
         let Some(colon) = reader.colon(line + name.len()) else { continue };
-        return match lws(&datagram[colon..], MAX_LWS) {
+        let mut onward = Reader::new(datagram, colon, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, false);
+        while let Some(line) = onward.next_line() {
+            headers.take(&datagram[line..]);
+        }
+        let call_id = match lws(&datagram[colon..], MAX_LWS) {
             Some(skipped) => {
                 let at = colon + skipped;
                 let text = until(&datagram[at..], b" \t\r\n");
@@ -134,8 +181,9 @@ fn call_id(datagram: Bytes<'_>, from: usize) -> CallId<'_> {
             }
             None => CallId::Empty,
         };
+        return (call_id, headers);
     }
-    CallId::Absent
+    (CallId::Absent, headers)
 }
 
 /// One of a header's two names at the start of a line, followed by white space or the colon.
@@ -169,21 +217,8 @@ where
     parser.parse(text).ok()
 }
 
-/// Value of a parameter of the first header of those names, see RFC 3261 section 7.3.1.
-fn parameter<'a>(
-    datagram: Bytes<'a>,
-    from: usize,
-    header: (&[u8], &[u8]),
-    name: &[u8],
-    list: bool,
-) -> Option<Bytes<'a>> {
-    let mut reader = Reader::new(datagram, from, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, false);
-    let text = loop {
-        let line = reader.next_line()?;
-        if let Ok((text, _)) = header_name(&datagram[line..], header) {
-            break text;
-        }
-    };
+/// Value of a parameter of the header with this text, see RFC 3261 section 7.3.1.
+fn parameter<'a>(text: Bytes<'a>, name: &[u8], list: bool) -> Option<Bytes<'a>> {
     let text = behind(text, ':')?;
     let behind_name = find_name(text, name, list)?;
     let assigned = behind(behind_name, '=')?;
@@ -215,10 +250,7 @@ fn find_name<'a>(text: Bytes<'a>, name: &[u8], list: bool) -> Option<Bytes<'a>> 
             b'<' => marks = ANGLE,
             b'>' => marks = TEXT,
             b'"' => marks = if marks == TEXT { QUOTED } else { TEXT },
-            b'\\' => {
-                text = accept(preceded(not(one_of("\r\n")), take_while_m_n(1, 1, |_| true)), text)
-                    .map_or(text, |(rest, _)| rest);
-            }
+            b'\\' => text = behind_escaped(text),
             _ => {
                 // A semicolon.
                 let (rest, white) = accept(take_while(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n')), text)?;
@@ -241,6 +273,62 @@ fn find_name<'a>(text: Bytes<'a>, name: &[u8], list: bool) -> Option<Bytes<'a>> 
 const TEXT: &[u8] = b"\n\"<;,";
 const QUOTED: &[u8] = b"\n\"\\";
 const ANGLE: &[u8] = b"\n>";
+
+/// The user of a From or To header with this text.
+fn header_user(text: Bytes<'_>) -> Option<Bytes<'_>> {
+    let text = behind(text, ':')?;
+    let value = &text[lws(text, MAX_PARAMETER_LWS)?..];
+    match behind_display_name(value) {
+        Some(uri) => user(uri, b">"),
+        None => user(value, b">;,?"),
+    }
+}
+
+/// What follows the angle bracket behind a display name, if there is one (`name-addr`, RFC 3261 section 25.1).
+fn behind_display_name(value: Bytes<'_>) -> Option<Bytes<'_>> {
+    let mut text = value;
+    let mut steps = MAX_DISPLAY_STEPS;
+    let mut quoted = false;
+    loop {
+        let run = until(text, if quoted { QUOTED } else { TEXT }).len();
+        steps = steps.checked_sub(price_of_run(run, text.len()))?;
+        let (mark, rest) = text[run..].split_first()?;
+        text = match mark {
+            b'<' => return Some(rest),
+            b'"' => rest,
+            b'\n' if continues(rest) => rest,
+            b'\\' => behind_escaped(rest),
+            _ => return None,
+        };
+        quoted ^= *mark == b'"';
+    }
+}
+
+/// What follows a backslash and the byte it escapes (RFC 3261 section 25.1); no line ends in a pair.
+fn behind_escaped(text: Bytes<'_>) -> Bytes<'_> {
+    accept(preceded(not(one_of("\r\n")), take_while_m_n(1, 1, |_| true)), text).map_or(text, |(rest, _)| rest)
+}
+
+/// The user of a request line.
+fn request_user(line: Bytes<'_>) -> Option<Bytes<'_>> {
+    let method = take_while_m_n(0, MAX_METHOD - 1, |b| b > b' ');
+    let (uri, _) = accept(terminated(method, char(' ')), line)?;
+    user(uri, b"")
+}
+
+/// The user of a URI (RFC 3261 section 19.1.1, RFC 3966 section 3), which white space and these bytes end. What would be an end of
+/// some URIs ends the user of all.
+fn user<'a>(uri: Bytes<'a>, ends: &[u8]) -> Option<Bytes<'a>> {
+    let scheme = alt((tag_no_case("sip:"), tag_no_case("sips:"), tag_no_case("tel:")));
+    let (text, scheme) = accept(scheme, uri)?;
+    if !scheme.eq_ignore_ascii_case(b"tel:") {
+        let run = text.iter().position(|b| *b <= b' ' || b"@>".contains(b) || ends.contains(b))?;
+        let there = text[run] == b'@' && price_of_run(run, text.len()) <= MAX_USER_STEPS;
+        there.then_some(())?;
+    }
+    let user = accept(take_while(|b| b > b' ' && !b"@:;>".contains(&b)), text)?.1;
+    (!user.is_empty()).then(|| &user[..user.len().min(MAX_USER)])
+}
 
 /// Whether a line that starts so continues the one before.
 fn continues(line: Bytes<'_>) -> bool {

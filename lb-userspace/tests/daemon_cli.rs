@@ -18,13 +18,21 @@ use sipsteer::{core::maglev, dataplane::clock::Clock, dataplane::pins::PinDir, v
 use std::process::Command;
 use support::{BACKENDS, BINARY, Bench};
 
-const COMMANDS: [&[&str]; 11] = [
+const COMMANDS: [&[&str]; 19] = [
     &["run"],
     &["init"],
     &["check"],
     &["reload"],
     &["status"],
     &["backend", "list"],
+    &["backend", "drain"],
+    &["backend", "enable"],
+    &["backend", "disable"],
+    &["backend", "limit"],
+    &["backend", "weight"],
+    &["zone", "list"],
+    &["zone", "disable"],
+    &["zone", "enable"],
     &["service", "list"],
     &["dialog", "show"],
     &["counters"],
@@ -198,6 +206,7 @@ fn documents_have_a_schema_a_node_and_a_time() -> Result<()> {
     for (command, schema) in [
         (&["status"][..], "sipsteer/status/1"),
         (&["backend", "list"], "sipsteer/backend-list/1"),
+        (&["zone", "list"], "sipsteer/zone-list/1"),
         (&["service", "list"], "sipsteer/service-list/1"),
         (&["counters"], "sipsteer/counters/1"),
         (&["reload"], "sipsteer/reload/1"),
@@ -209,5 +218,7 @@ fn documents_have_a_schema_a_node_and_a_time() -> Result<()> {
     let backends = &bench.json(&["backend", "list"])?["backends"];
     assert_eq!((&backends[0]["zone"], &backends[0]["will"]), (&json!("here"), &json!("enabled")));
     assert_eq!(backends[0]["address"], format!("{}:5060", BACKENDS[0]));
+    assert_eq!((&backends[0]["max_cps"], &backends[0]["cps_burst"]), (&json!(100), &json!(10)));
+    assert_eq!((&backends[0]["full"], &backends[0]["utilisation"]), (&Value::Null, &json!(0.0)));
     Ok(())
 }

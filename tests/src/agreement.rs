@@ -6,7 +6,8 @@ use crate::reference::{self, Message};
 use lb_common::{
     hash::{HashKey, SipHash13, fold},
     limits::MAX_SCAN,
-    sip::{self, Bytes, CallId, Kind, Window},
+    map::zone::hash_by,
+    sip::{self, Bytes, CallId, Kind, Noted, Window},
 };
 
 /// What a scan found, natively, in the kernel or by the reference parser.
@@ -20,6 +21,8 @@ pub struct Scan {
     pub to_tag: u32,
     /// Hash of the topmost Via's branch, 0 if absent.
     pub branch: u32,
+    /// Keys of the users in From, To and the request line.
+    pub users: [Option<u64>; 3],
 }
 
 /// A Call-ID as a scan reports it.
@@ -42,9 +45,9 @@ pub enum Found {
 
 /// What the scanner finds.
 pub fn scan(datagram: &[u8], key: &HashKey) -> Scan {
-    let window = Guarded(Bytes(datagram));
+    let (window, notes) = (Guarded(Bytes(datagram)), &Noted::default());
     let (kind, from) = sip::start_line(window, 0);
-    let call_id = match sip::call_id(window, from) {
+    let call_id = match sip::call_id(window, from, notes) {
         CallId::Found { at } => {
             let found = sip::call_key(window, at, key);
             Found::Value { at, len: found.len, hash: found.hash }
@@ -52,8 +55,10 @@ pub fn scan(datagram: &[u8], key: &HashKey) -> Scan {
         CallId::Empty => Found::Empty,
         CallId::Absent => Found::Absent,
     };
-    let headers = sip::dialog_headers(window, from, key);
-    Scan { kind, call_id, to_tag: headers.to_tag, branch: headers.branch }
+    let headers = sip::dialog_headers(window, notes, key);
+    let users = [hash_by::FROM_USER, hash_by::TO_USER, hash_by::REQUEST_USER]
+        .map(|which| sip::user_key(window, notes, from, which, key));
+    Scan { kind, call_id, to_tag: headers.to_tag, branch: headers.branch, users }
 }
 
 /// What the scanner should find: the reference parser's answer, hashed.
@@ -70,6 +75,7 @@ pub fn expect(message: &Message<'_>, key: &HashKey) -> Scan {
         },
         to_tag: parameter(message.to_tag),
         branch: parameter(message.branch),
+        users: message.users.map(|user| user.map(|user| SipHash13::of(key, user))),
     }
 }
 

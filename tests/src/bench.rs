@@ -14,13 +14,19 @@ use lb_common::{
         counters::Counter,
         dialog::{Bucket, Dialog, DialogKey, Tally, buckets_for},
         expiry::Sweep,
-        listener_index, name, ring_index,
+        listener_index,
+        load::Load,
+        name, ring_index,
         service::{Listener, Service, ServiceKey, forwarding},
-        settings::Settings,
+        settings::{Settings, SlowPath},
+        zone::{Members, Policy, Zone, zone_will},
     },
     verdict::Verdict,
 };
-use std::net::{SocketAddr, SocketAddrV4};
+use std::{
+    collections::BTreeSet,
+    net::{SocketAddr, SocketAddrV4},
+};
 
 /// XDP's return codes.
 pub mod action {
@@ -131,7 +137,7 @@ impl Bench {
         Ok(Array::<_, Settings>::try_from(self.map_mut(name::SETTINGS)?)?.set(0, settings, 0)?)
     }
 
-    /// Adds a service with one listener and one tier.
+    /// Adds a service with one listener and one tier, the zone of its number.
     pub fn add_service(&mut self, id: u16, address: SocketAddrV4, forwarding: u8) -> Result<()> {
         let key = ServiceKey::udp(SocketAddr::V4(address));
         let service = Service { service: id, listener: 0, forwarding, tiers: 1, _pad: [0; 3] };
@@ -144,7 +150,55 @@ impl Bench {
             listener,
             0,
         )?;
-        Ok(())
+        let mut policy = Policy { tiers: 1, target: 1024, ..Policy::default() };
+        policy.zones[0] = id;
+        self.set_policy(id, &policy)
+    }
+
+    /// Says how a service chooses.
+    pub fn set_policy(&mut self, service: u16, policy: &Policy) -> Result<()> {
+        Ok(Array::<_, Policy>::try_from(self.map_mut(name::POLICIES)?)?.set(u32::from(service), policy, 0)?)
+    }
+
+    /// Makes a zone of backends, in this order; their capacities are those of BACKENDS.
+    pub fn set_zone(&mut self, zone: u16, ids: &[u16]) -> Result<()> {
+        let mut members = Members { count: ids.len() as u32, ..Members::default() };
+        members.ids[..ids.len()].copy_from_slice(ids);
+        let (mut channels, mut cps) = (0, 0);
+        {
+            let backends = Array::<_, Backend>::try_from(self.map_mut(name::BACKENDS)?)?;
+            for id in ids {
+                let limits = backends.get(&u32::from(*id), 0)?.limits;
+                channels += limits.capacity_channels;
+                cps += limits.capacity_cps;
+            }
+        }
+        let value = Zone {
+            will: zone_will::ENABLED,
+            takers: ids.len() as u32,
+            capacity_channels: channels,
+            capacity_cps: cps,
+            name: padded_name(&format!("zone{zone}")),
+            ..Zone::default()
+        };
+        Array::<_, Members>::try_from(self.map_mut(name::ZONE_MEMBERS)?)?.set(u32::from(zone), members, 0)?;
+        Ok(Array::<_, Zone>::try_from(self.map_mut(name::ZONES)?)?.set(u32::from(zone), value, 0)?)
+    }
+
+    /// What a backend carries.
+    pub fn backend_load(&self, id: u16) -> Result<Load> {
+        Ok(Array::<_, Load>::try_from(self.map(name::BACKEND_LOADS)?)?.get(&u32::from(id), 0)?)
+    }
+
+    /// What a zone carries.
+    pub fn zone_load(&self, zone: u16) -> Result<Load> {
+        Ok(Array::<_, Load>::try_from(self.map(name::ZONE_LOADS)?)?.get(&u32::from(zone), 0)?)
+    }
+
+    /// Says until when the daemon answers, in monotonic nanoseconds.
+    pub fn set_answers_until(&mut self, answers_until: u64) -> Result<()> {
+        let value = SlowPath { answers_until };
+        Ok(Array::<_, SlowPath>::try_from(self.map_mut(name::SLOW_PATH)?)?.set(0, value, 0)?)
     }
 
     /// Adds or replaces a backend.
@@ -163,7 +217,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Makes the ring of a service's first tier: backend `choose(slot)` in every slot.
+    /// Makes the ring of a service's first tier: backend `choose(slot)` in every slot. Its backends make the zone of that
+    /// number.
     pub fn set_ring(&mut self, service: u16, choose: impl Fn(u32) -> u32) -> Result<()> {
         let mut ring = Array::<MapData, u32>::create(limits::RING_SLOTS, 0)?;
         for slot in 0..limits::RING_SLOTS {
@@ -173,7 +228,8 @@ impl Bench {
             ArrayOfMaps::try_from(self.ebpf.map_mut(name::RINGS).context("no map RINGS")?)?;
         rings.set(ring_index(u32::from(service), 0), &ring, 0)?;
         self.rings.push(ring);
-        Ok(())
+        let ids: BTreeSet<u16> = (0..limits::RING_SLOTS).map(|slot| choose(slot) as u16).collect();
+        self.set_zone(service, &ids.into_iter().collect::<Vec<_>>())
     }
 
     /// Lets packets leave by an interface.

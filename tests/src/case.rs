@@ -3,7 +3,7 @@
 use crate::{
     agreement::{self, Found, Scan},
     capability,
-    probes::{MAX_DATAGRAM, Probes},
+    probes::{MAX_DATAGRAM, Probes, SCAN},
 };
 use lb_common::hash::{HashKey, SipHash13, fold};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -12,7 +12,7 @@ const KEY: HashKey = HashKey::from_bytes(*b"named cases' key");
 
 static PROBES: LazyLock<Option<Mutex<Probes>>> = LazyLock::new(|| {
     capability::may_run("the named cases in the kernel")
-        .then(|| Mutex::new(Probes::load(&["whole"], KEY).expect("the probes load")))
+        .then(|| Mutex::new(Probes::load(&SCAN, KEY).expect("the probes load")))
 });
 
 /// Reads a datagram three ways.
@@ -50,6 +50,11 @@ pub fn call_id(datagram: &[u8]) -> Option<String> {
 /// What a tag or branch of this value is hashed to.
 pub fn hash(value: &str) -> u32 {
     fold(SipHash13::of(&KEY, value.as_bytes()))
+}
+
+/// The key of a user.
+pub fn user_hash(user: &str) -> u64 {
+    SipHash13::of(&KEY, user.as_bytes())
 }
 
 /// A message with a start line that costs a step and so many lines before `line`, and room enough behind it that its end is not

@@ -1,20 +1,28 @@
 //! The `sipsteer` under test: its configuration, its life and what it says.
 
+pub use crate::configuration::{Config, Limits};
 use crate::{
     cleanup::Cleanup,
     command::output,
     netns,
     process::{Process, wait_until},
-    topology::{Backend, Lab},
+    topology::Lab,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use aya::maps::{Array, Map, MapData};
 use lb_common::{
-    map::{dialog::Tally, name},
+    limits,
+    map::{
+        backend::{Backend, will},
+        dialog::Tally,
+        load::Load,
+        name,
+    },
     verdict::Verdict,
 };
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -63,55 +71,6 @@ fn build() -> Result<PathBuf> {
     Ok(folder.join("sipsteer"))
 }
 
-/// A configuration for a lab: one service `trunks`, one zone.
-pub struct Config {
-    head: String,
-    backends: Vec<String>,
-}
-
-impl Config {
-    /// Every backend of the lab.
-    pub fn of(lab: &Lab) -> Config {
-        let interfaces = lab.interfaces();
-        let key = lab.folder().join("hash.key");
-        let head = format!(
-            "[node]\nname = \"lb1\"\ninterfaces = {interfaces:?}\nhash_key_file = {key:?}\n\n\
-             [[service]]\nname = \"trunks\"\nlisten = [\"{}/udp\"]\nforwarding = \"{}\"\nzones = [\"here\"]\n\n",
-            lab.service(),
-            lab.forwarding,
-        );
-        Config { head, backends: lab.backends.iter().map(table_of).collect() }
-    }
-
-    /// The same without one backend.
-    #[must_use]
-    pub fn without(mut self, name: &str) -> Config {
-        self.backends.retain(|table| !table.contains(&format!("name = {name:?}")));
-        self
-    }
-
-    /// The same with more lines, a table of its own.
-    #[must_use]
-    pub fn with(mut self, table: &str) -> Config {
-        self.head.push_str(table);
-        self.head.push_str("\n\n");
-        self
-    }
-
-    /// The TOML text.
-    pub fn text(&self) -> String {
-        format!("{}{}", self.head, self.backends.concat())
-    }
-}
-
-fn table_of(backend: &Backend) -> String {
-    format!(
-        "[[backend]]\nname = {:?}\nzone = \"here\"\naddress = \"{}:5060\"\nmax_cps = \"unlimited\"\n\
-         max_channels = \"unlimited\"\n\n",
-        backend.name, backend.address
-    )
-}
-
 /// Where one node keeps its things, so that several can run on one machine.
 pub struct Node<'a> {
     lab: &'a Lab,
@@ -121,6 +80,8 @@ pub struct Node<'a> {
     pub pins: PathBuf,
     /// Socket and locks.
     pub run: PathBuf,
+    /// What operators want.
+    pub state: PathBuf,
     /// The configuration file.
     pub config: PathBuf,
     _cleanup: Cleanup,
@@ -133,6 +94,14 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When the daemon cannot be built or the lab's folder cannot be written.
     pub fn new(lab: &'a Lab, config: &Config) -> Result<Node<'a>> {
+        Node::with_text(lab, &config.text())
+    }
+
+    /// The same with a configuration that somebody else wrote.
+    ///
+    /// # Errors
+    /// As [`Node::new`].
+    pub fn with_text(lab: &'a Lab, config: &str) -> Result<Node<'a>> {
         let binary = binary()?;
         let pins = Path::new(netns::BPF).join(lab.balancer.name());
         let pinned = pins.clone();
@@ -143,10 +112,11 @@ impl<'a> Node<'a> {
             _cleanup: Cleanup::new(move || unpin(&pinned)),
             pins,
             run: folder.join("run"),
+            state: folder.join("state"),
             config: folder.join("sipsteer.toml"),
         };
         fs::create_dir_all(&node.run)?;
-        node.configure(config)?;
+        node.write(config)?;
         Ok(node)
     }
 
@@ -155,8 +125,11 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When the file cannot be written.
     pub fn configure(&self, config: &Config) -> Result<()> {
-        fs::write(&self.config, config.text())
-            .with_context(|| format!("cannot write {}", self.config.display()))
+        self.write(&config.text())
+    }
+
+    fn write(&self, config: &str) -> Result<()> {
+        fs::write(&self.config, config).with_context(|| format!("cannot write {}", self.config.display()))
     }
 
     /// Starts `run` with more arguments and waits until it steers.
@@ -244,6 +217,33 @@ impl<'a> Node<'a> {
         Ok(tallies.get(&0, 0)?.entries)
     }
 
+    /// What each backend carries, by its name, as the program counts it; needs no daemon.
+    ///
+    /// # Errors
+    /// When the maps are not there.
+    pub fn loads(&self) -> Result<BTreeMap<String, Load>> {
+        let pin = |name| Ok::<_, anyhow::Error>(Map::Array(MapData::from_pin(self.pins.join(name))?));
+        let backends: Array<MapData, Backend> = pin(name::BACKENDS)?.try_into()?;
+        let loads: Array<MapData, Load> = pin(name::BACKEND_LOADS)?.try_into()?;
+        let mut found = BTreeMap::new();
+        for id in 0..limits::MAX_BACKENDS {
+            let backend = backends.get(&id, 0)?;
+            if backend.will != will::ABSENT {
+                let name: Vec<u8> = backend.name.iter().copied().take_while(|byte| *byte != 0).collect();
+                found.insert(String::from_utf8_lossy(&name).into_owned(), loads.get(&id, 0)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Calls in progress on all backends together, as the program counts them.
+    ///
+    /// # Errors
+    /// As [`Node::loads`].
+    pub fn channels(&self) -> Result<u64> {
+        Ok(self.loads()?.values().map(Load::in_progress).sum())
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.lab.balancer.command(&self.binary);
         command.args(arguments).args(self.places(false));
@@ -253,6 +253,7 @@ impl<'a> Node<'a> {
     fn places(&self, config: bool) -> Vec<std::ffi::OsString> {
         let mut places =
             vec!["--pin-dir".into(), (&self.pins).into(), "--run-dir".into(), (&self.run).into()];
+        places.extend(["--state-dir".into(), (&self.state).into()]);
         if config {
             places.extend(["--config".into(), (&self.config).into()]);
         }

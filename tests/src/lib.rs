@@ -10,7 +10,8 @@
 //! A SIP network in namespaces, and who takes part in it:
 //! * [`topology`]: client, balancer and backends, each in its own network namespace, for `nat` and for `l2`.
 //! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
-//! * [`daemon`]: the `sipsteer` under test.
+//! * [`calls`]: callers and servers that follow redirects, misbehave on request and remember every call.
+//! * [`daemon`]: the `sipsteer` under test. [`configuration`]: its file. [`examples`]: the files that ship with it.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
 //! * [`capability`]: saying out loud why a test cannot run here.
@@ -20,13 +21,16 @@
 
 pub mod agreement;
 pub mod bench;
+pub mod calls;
 pub mod capability;
 pub mod case;
 pub mod cleanup;
 pub mod command;
+pub mod configuration;
 pub mod corpus;
 pub mod daemon;
 pub mod docs;
+pub mod examples;
 pub mod kamailio;
 pub mod memory;
 pub mod messages;

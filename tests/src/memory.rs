@@ -5,22 +5,26 @@
 
 use lb_common::{
     decide::{
-        BackendView, Bucket, Inbound, Inspect, Slot, Tables, expiry,
+        BackendView, Bucket, Counted, Inbound, Inspect, LoadCell, Slot, Tables, ZoneView,
+        capacity::NOBODY,
+        expiry,
         reply::{self, Leaving, Outbound},
         steer::{self, Steering},
     },
-    limits::{MAX_BACKENDS, MAX_ERRNO},
+    limits::{MAX_BACKENDS, MAX_ERRNO, MAX_ZONES},
     map::{
-        backend::{health, will},
+        backend::{Limits, UNLIMITED, health, will},
         dialog::{BUCKET_SLOTS, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
+        load::Load,
         settings::Settings,
+        zone::{Policy, zone_will},
     },
 };
 use std::{
     collections::HashMap,
     sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst},
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -128,6 +132,98 @@ impl<'a> Bucket for MemoryBucket<'a> {
     }
 }
 
+/// Words of a [`Load`].
+#[derive(Default)]
+struct Words {
+    channels: AtomicU64,
+    next_arrival: AtomicU64,
+    rate: AtomicU64,
+    calls: AtomicU64,
+    over_channels: AtomicU64,
+    over_cps: AtomicU64,
+    full_until: AtomicU64,
+    refusals: AtomicU64,
+}
+
+/// What a backend or zone carries.
+#[derive(Clone, Copy)]
+pub struct MemoryLoad<'a>(&'a Words);
+
+impl LoadCell for MemoryLoad<'_> {
+    fn read(&self) -> Load {
+        Load {
+            channels: self.0.channels.load(SeqCst),
+            next_arrival: self.0.next_arrival.load(SeqCst),
+            rate: self.0.rate.load(SeqCst),
+            calls: self.0.calls.load(SeqCst),
+            over_channels: self.0.over_channels.load(SeqCst),
+            over_cps: self.0.over_cps.load(SeqCst),
+            full_until: self.0.full_until.load(SeqCst),
+            refusals: self.0.refusals.load(SeqCst),
+        }
+    }
+
+    fn add_channels(&self, by: i64) -> u64 {
+        self.0.channels.fetch_add(by as u64, SeqCst)
+    }
+
+    fn next_arrival(&self) -> u64 {
+        self.0.next_arrival.load(SeqCst)
+    }
+
+    fn swap_next_arrival(&self, from: u64, to: u64) -> bool {
+        self.0.next_arrival.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
+    }
+
+    fn rate(&self) -> u64 {
+        self.0.rate.load(SeqCst)
+    }
+
+    fn swap_rate(&self, from: u64, to: u64) -> bool {
+        self.0.rate.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
+    }
+
+    fn full_until(&self) -> u64 {
+        self.0.full_until.load(SeqCst)
+    }
+
+    fn set_full_until(&self, until: u64) {
+        self.0.full_until.store(until, SeqCst);
+    }
+
+    fn count(&self, what: Counted) {
+        let counter = match what {
+            Counted::Calls => &self.0.calls,
+            Counted::OverChannels => &self.0.over_channels,
+            Counted::OverCps => &self.0.over_cps,
+            Counted::Refusals => &self.0.refusals,
+        };
+        counter.fetch_add(1, SeqCst);
+    }
+}
+
+/// What backends may get, and how services choose.
+#[derive(Default)]
+struct Capacity {
+    limits: HashMap<u16, Limits>,
+    zone_of: HashMap<u16, u16>,
+    zones: HashMap<u16, ZoneView>,
+    members: HashMap<u16, Vec<u16>>,
+    policies: HashMap<u16, Policy>,
+}
+
+/// Limits that are none, with the nominal capacity.
+pub const NO_LIMITS: Limits = Limits {
+    max_channels: UNLIMITED,
+    max_cps: UNLIMITED,
+    interval_ns: 0,
+    burst: 0,
+    capacity_channels: 1000,
+    capacity_cps: 100,
+    other_channels: 0,
+    other_cps: 0,
+};
+
 /// Tables in plain memory.
 pub struct MemoryTables {
     settings: Settings,
@@ -139,6 +235,11 @@ pub struct MemoryTables {
     rings: RwLock<HashMap<(u16, u32), Vec<u16>>>,
     /// Will in the low byte, health in the high one.
     backends: Box<[AtomicU16]>,
+    capacity: RwLock<Capacity>,
+    backend_loads: Box<[Words]>,
+    zone_loads: Box<[Words]>,
+    nanoseconds: AtomicU64,
+    daemon_answers: AtomicBool,
     swept_at: AtomicU64,
     hand: AtomicU64,
     expired: [AtomicU64; 16],
@@ -168,6 +269,11 @@ impl MemoryTables {
             unconfirmed: AtomicI64::new(0),
             rings: RwLock::default(),
             backends: all(MAX_BACKENDS as usize),
+            capacity: RwLock::default(),
+            backend_loads: all(MAX_BACKENDS as usize),
+            zone_loads: all(MAX_ZONES as usize),
+            nanoseconds: AtomicU64::new(0),
+            daemon_answers: AtomicBool::new(false),
             swept_at: AtomicU64::new(0),
             hand: AtomicU64::new(0),
             expired: Default::default(),
@@ -201,13 +307,67 @@ impl MemoryTables {
         self.backends[id as usize].store(u16::from(will) | u16::from(health) << 8, SeqCst);
     }
 
-    /// One service, id 0, with `backends` enabled backends, ids from 0, in turn on its ring.
+    /// One service, id 0, with one zone, number 0, of `backends` enabled backends without limits, ids from 0, in turn on
+    /// its ring.
     pub fn with_backends(self, backends: u16) -> Self {
-        for id in 0..backends {
-            self.set_backend(id, will::ENABLED, health::UP);
-        }
+        self.add_zone(0, &(0..backends).map(|id| (id, NO_LIMITS)).collect::<Vec<_>>());
+        self.set_policy(0, Policy { tiers: 1, target: 1024, ..Policy::default() });
         self.set_ring(0, 0, &(0..backends).collect::<Vec<_>>());
         self
+    }
+
+    /// Adds a zone with its backends, all enabled and up.
+    pub fn add_zone(&self, zone: u16, backends: &[(u16, Limits)]) {
+        let mut capacity = self.capacity.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, limits) in backends {
+            self.set_backend(*id, will::ENABLED, health::UP);
+            capacity.limits.insert(*id, *limits);
+            capacity.zone_of.insert(*id, zone);
+        }
+        capacity.members.insert(zone, backends.iter().map(|(id, _)| *id).collect());
+        let sum = |of: fn(&Limits) -> u32| backends.iter().map(|(_, limits)| of(limits)).sum();
+        let view = ZoneView {
+            will: zone_will::ENABLED,
+            remote: 0,
+            takers: backends.len() as u32,
+            capacity_channels: sum(|l| l.capacity_channels),
+            capacity_cps: sum(|l| l.capacity_cps),
+        };
+        capacity.zones.insert(zone, view);
+    }
+
+    /// Replaces what a zone's entry says.
+    pub fn set_zone(&self, zone: u16, view: ZoneView) {
+        self.capacity.write().unwrap_or_else(PoisonError::into_inner).zones.insert(zone, view);
+    }
+
+    /// Says how a service chooses.
+    pub fn set_policy(&self, service: u16, policy: Policy) {
+        self.capacity.write().unwrap_or_else(PoisonError::into_inner).policies.insert(service, policy);
+    }
+
+    /// Sets the monotonic clock.
+    pub fn set_nanoseconds(&self, now: u64) {
+        self.nanoseconds.store(now, SeqCst);
+    }
+
+    /// Says whether the daemon answers.
+    pub fn set_daemon_answers(&self, answers: bool) {
+        self.daemon_answers.store(answers, SeqCst);
+    }
+
+    /// What a backend carries.
+    pub fn load_of(&self, id: u16) -> Load {
+        MemoryLoad(&self.backend_loads[id as usize]).read()
+    }
+
+    /// What a zone carries.
+    pub fn load_of_zone(&self, zone: u16) -> Load {
+        MemoryLoad(&self.zone_loads[zone as usize]).read()
+    }
+
+    fn capacity(&self) -> RwLockReadGuard<'_, Capacity> {
+        self.capacity.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets another CPU come first at each of `changes` of a state, the first `after` left out: it changes the listener of a
@@ -285,6 +445,7 @@ impl MemoryTables {
 impl<'a> Tables for &'a MemoryTables {
     type Slot = MemorySlot<'a>;
     type Bucket = MemoryBucket<'a>;
+    type Load = MemoryLoad<'a>;
 
     fn settings(&self) -> &Settings {
         &self.settings
@@ -315,9 +476,51 @@ impl<'a> Tables for &'a MemoryTables {
         Some(ring[slot as usize % ring.len()])
     }
 
-    fn backend(&self, id: u16) -> Option<BackendView> {
-        let [will, health] = self.backends.get(id as usize)?.load(SeqCst).to_le_bytes();
-        Some(BackendView { will, health })
+    fn backend(&self, id: u16) -> BackendView {
+        let Some(backend) = self.backends.get(id as usize) else { return BackendView::default() };
+        let [will, health] = backend.load(SeqCst).to_le_bytes();
+        BackendView { will, health, zone: self.capacity().zone_of.get(&id).copied().unwrap_or(0) }
+    }
+
+    fn limits(&self, id: u16) -> Limits {
+        self.capacity().limits.get(&id).copied().unwrap_or(NO_LIMITS)
+    }
+
+    fn backend_load(&self, id: u16) -> Option<MemoryLoad<'a>> {
+        self.backend_loads.get(id as usize).map(MemoryLoad)
+    }
+
+    fn policy(&self, service: u16) -> Policy {
+        self.capacity().policies.get(&service).copied().unwrap_or_default()
+    }
+
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
+        self.policy(service).zones[tier as usize]
+    }
+
+    fn zone(&self, zone: u16) -> ZoneView {
+        self.capacity().zones.get(&zone).copied().unwrap_or_default()
+    }
+
+    fn zone_load(&self, zone: u16) -> Option<MemoryLoad<'a>> {
+        self.zone_loads.get(zone as usize).map(MemoryLoad)
+    }
+
+    fn members(&self, zone: u16) -> u32 {
+        self.capacity().members.get(&zone).map_or(0, |members| members.len() as u32)
+    }
+
+    fn member(&self, zone: u16, index: u32) -> u16 {
+        let capacity = self.capacity();
+        capacity.members.get(&zone).and_then(|m| m.get(index as usize)).copied().unwrap_or(NOBODY)
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        self.nanoseconds.load(SeqCst)
+    }
+
+    fn daemon_answers(&self) -> bool {
+        self.daemon_answers.load(SeqCst)
     }
 
     fn swept_at(&self) -> Option<u64> {

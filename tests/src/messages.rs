@@ -82,7 +82,7 @@ pub fn bytes() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn telling_byte() -> impl Strategy<Value = u8> {
-    prop_oneof![8 => select(b"\r\n\n \t:;,<>\"\\=iItTvVcCdDlLaAgG-".to_vec()), 1 => any::<u8>()]
+    prop_oneof![8 => select(b"\r\n\n \t:;,<>\"\\=iItTvVcCdDlLaAgGfFsSpP@-".to_vec()), 1 => any::<u8>()]
 }
 
 fn leading() -> impl Strategy<Value = Vec<u8>> {
@@ -120,7 +120,8 @@ fn start_line() -> impl Strategy<Value = String> {
         "",
     ];
     prop_oneof![
-        6 => select(methods.to_vec()).prop_map(|m| format!("{m} sip:bob@example.com SIP/2.0")),
+        3 => select(methods.to_vec()).prop_map(|m| format!("{m} sip:bob@example.com SIP/2.0")),
+        3 => (select(methods.to_vec()), uri()).prop_map(|(method, uri)| format!("{method} {uri} SIP/2.0")),
         1 => "[A-Z]{0,40}( sip:b SIP/2.0)?",
         3 => "[sS][iI][pP]/2.0 [0-9]{2,4}( OK)?",
         1 => "[ -~]{0,40}",
@@ -131,6 +132,7 @@ fn header() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => (name(&["Call-ID", "call-id", "CALL-Id", "i", "I"]), white(), word(70)).prop_map(|(n, w, v)| n + &w + &v),
         3 => (name(&["To", "t", "TO", "T"]), white(), address()).prop_map(|(n, w, v)| n + &w + &v),
+        3 => (name(&["From", "f", "FROM", "F"]), white(), address()).prop_map(|(n, w, v)| n + &w + &v),
         2 => (name(&["Via", "v", "VIA", "V"]), white(), via()).prop_map(|(n, w, v)| n + &w + &v),
         3 => ("[A-Za-z][a-z-]{0,14}: ?[ -~]{0,70}").prop_map(|s| s),
         2 => near_miss(),
@@ -138,21 +140,23 @@ fn header() -> impl Strategy<Value = String> {
 }
 
 fn near_miss() -> impl Strategy<Value = String> {
-    (select(vec!["Call-ID", "i", "To", "t", "Via", "v"]), word(12)).prop_flat_map(|(name, value)| {
-        select(vec![
-            format!("{name}; {value}"),
-            format!("{name} foo: {value}"),
-            format!(" {name}: {value}"),
-            format!("x{name}: {value}"),
-            format!("{name}x: {value}"),
-            format!("{name}"),
-            format!("{name}:"),
-            format!("{name} "),
-            format!("{name}\r: {value}"),
-            format!("X: \"{name}: {value}\""),
-            name.replace('-', "\r") + ": " + &value,
-        ])
-    })
+    (select(vec!["Call-ID", "i", "From", "f", "To", "t", "Via", "v"]), word(12)).prop_flat_map(
+        |(name, value)| {
+            select(vec![
+                format!("{name}; {value}"),
+                format!("{name} foo: {value}"),
+                format!(" {name}: {value}"),
+                format!("x{name}: {value}"),
+                format!("{name}x: {value}"),
+                format!("{name}"),
+                format!("{name}:"),
+                format!("{name} "),
+                format!("{name}\r: {value}"),
+                format!("X: \"{name}: {value}\""),
+                name.replace('-', "\r") + ": " + &value,
+            ])
+        },
+    )
 }
 
 fn name(names: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -189,10 +193,34 @@ fn address() -> impl Strategy<Value = String> {
         Just("<sip:bob@example.com>".to_owned()),
         Just("<sip:bob@example.com;tag=no>".to_owned()),
         Just("sip:bob@example.com".to_owned()),
+        uri(),
+        uri().prop_map(|uri| format!("<{uri}>")),
         "<sip:[a-z0-9;=]{0,200}>",
         "<[ -~]{0,12}",
     ];
     (display, uri, parameters("tag")).prop_map(|(d, u, p)| d + &u + &p)
+}
+
+fn uri() -> impl Strategy<Value = String> {
+    let scheme =
+        select(vec!["sip:", "sip:", "sip:", "SIP:", "sips:", "tel:", "Tel:", "sip", "sipx:", "urn:", ""]);
+    let user = prop_oneof![
+        6 => "[a-z0-9+%.-]{0,20}",
+        1 => "[a-z]{120,140}",
+        1 => "[ -~]{0,12}",
+    ];
+    let more = prop_oneof![
+        6 => Just(String::new()),
+        1 => "[:;][a-z=:;]{0,20}",
+        1 => "[:;][a-z=]{170,200}",
+    ];
+    let host = prop_oneof![
+        6 => Just("@example.com".to_owned()),
+        1 => Just("@h:5060;transport=udp".to_owned()),
+        1 => Just(String::new()),
+        1 => "[@;,?>< a-z]{0,6}",
+    ];
+    (scheme, user, more, host).prop_map(|(scheme, user, more, host)| format!("{scheme}{user}{more}{host}"))
 }
 
 fn via() -> impl Strategy<Value = String> {

@@ -20,8 +20,12 @@ const MAX_PACKET: usize = 4096 - 256 - 320;
 /// Longest datagram that a probe can be given.
 pub const MAX_DATAGRAM: usize = MAX_PACKET - HEAD;
 
-/// Names of the probes that measure one function each, and the one that runs them all.
-pub const NAMES: [&str; 5] = ["start_line", "call_id", "call_key", "dialog_headers", "whole"];
+/// Names of the probes that measure one function each, and of those that [`Probes::scan`] runs.
+pub const NAMES: [&str; 7] =
+    ["start_line", "call_id", "call_key", "dialog_headers", "user_key", "whole", "users"];
+
+/// Names of the probes that [`Probes::scan`] runs.
+pub const SCAN: [&str; 2] = ["whole", "users"];
 
 /// What a probe returns when it ran to its end.
 const XDP_PASS: u32 = 2;
@@ -54,10 +58,14 @@ impl Probes {
     /// # Errors
     /// If the datagram is longer than [`MAX_DATAGRAM`], or the run fails.
     pub fn scan(&mut self, datagram: &[u8]) -> Result<Scan> {
-        self.run("whole", datagram, 1)?;
+        for name in SCAN {
+            self.run(name, datagram, 1)?;
+        }
         let report: Array<&MapData, [u64; 4]> =
             self.ebpf.map("REPORT").context("no map REPORT")?.try_into()?;
         let [kind, branch, place, hash] = report.get(&0, 0)?;
+        let users: Array<&MapData, [u64; 3]> = self.ebpf.map("USERS").context("no map USERS")?.try_into()?;
+        let users = users.get(&0, 0)?;
         let call_id = match place {
             u64::MAX => Found::Absent,
             place if place == u64::MAX - 1 => Found::Empty,
@@ -68,6 +76,7 @@ impl Probes {
             call_id,
             to_tag: (kind >> 32) as u32,
             branch: branch as u32,
+            users: users.map(|user| (user != 0).then_some(user)),
         })
     }
 
@@ -81,7 +90,7 @@ impl Probes {
         packet.extend_from_slice(datagram);
         let options = TestRunOptions { data_in: Some(&packet), repeat, ..TestRunOptions::default() };
         let result = program(&mut self.ebpf, name)?.test_run(options)?;
-        ensure!(name != "whole" || result.return_value == XDP_PASS, "the probe gave up");
+        ensure!(!SCAN.contains(&name) || result.return_value == XDP_PASS, "the probe {name} gave up");
         Ok(result.duration)
     }
 

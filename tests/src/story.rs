@@ -52,6 +52,8 @@ pub struct Message {
     pub service: u16,
     /// The listener it arrives at.
     pub listener: u8,
+    /// One of the hashes that the ring may be asked with, see [`lb_common::map::zone::hash_by`].
+    pub ring_keys: Option<(u8, u64)>,
 }
 
 impl Inspect for Message {
@@ -60,6 +62,9 @@ impl Inspect for Message {
     }
     fn dialog_headers(&self) -> DialogHeaders {
         self.headers
+    }
+    fn ring_key(&self, hash_by: u8) -> Option<u64> {
+        self.ring_keys.iter().find(|(by, _)| *by == hash_by).map(|(_, key)| *key)
     }
 }
 
@@ -72,6 +77,7 @@ pub fn message(kind: Kind, call_key: u64) -> Message {
         other_side: CALLER,
         service: 0,
         listener: 0,
+        ring_keys: None,
     }
 }
 
@@ -117,18 +123,23 @@ impl Message {
 pub struct Story {
     /// Its tables.
     pub tables: MemoryTables,
+    /// Whether answers come back through it.
+    pub sees_answers: bool,
 }
 
 impl Story {
     /// Service 0 with three backends, 0 to 2, and room for `capacity` dialogs.
     pub fn with(settings: Settings, capacity: u32) -> Self {
-        Story { tables: MemoryTables::new(settings, capacity).with_backends(3) }
+        Story { tables: MemoryTables::new(settings, capacity).with_backends(3), sees_answers: false }
     }
 
     /// A caller's message arrives.
     pub fn arrives(&self, m: Message) -> Steering {
         let Message { call_key, service, listener, other_side: source, .. } = m;
-        self.tables.steer(&Inbound { service, listener, tiers: 1, call_key, source }, &m)
+        self.tables.steer(
+            &Inbound { service, listener, tiers: 1, sees_answers: self.sees_answers, call_key, source },
+            &m,
+        )
     }
 
     /// A message leaves a backend that serves `services`.

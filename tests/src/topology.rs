@@ -4,9 +4,12 @@
 //! nat:  client ─── front[balancer]back ─── switch ═══ sw1, sw2, sw3     default route of backends: balancer
 //! l2:   client ═══ switch ═══ front[balancer], sw1, sw2, sw3            service address on the backends' loopback
 //! ```
+//!
+//! Backends may stand in several zones. Then each zone also has a service address of its own, which stands for another
+//! balancer there and is what a redirect names; the one balancer serves them all.
 
 use crate::{cleanup::Folder, netns::Namespace, program::PassProgram};
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use std::{
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
@@ -44,16 +47,40 @@ impl fmt::Display for Forwarding {
     }
 }
 
+/// Number of the address of the first zone's own service.
+const FIRST_ZONE: u8 = 211;
+/// Most backends: their addresses end below those of the zones.
+const MAX_BACKENDS: usize = 200;
+/// Most zones: their addresses end below those of further callers.
+const MAX_ZONES: usize = 10;
+/// Last number of the address of the first further caller.
+const FIRST_CALLER: u8 = 221;
+/// Most further callers.
+const MAX_CALLERS: u8 = 30;
+
+/// A group of backends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone {
+    /// Its name.
+    pub name: String,
+    /// The zone's own service, if there are several zones.
+    pub service: Option<SocketAddrV4>,
+}
+
 /// One backend.
 pub struct Backend {
-    /// `sw1`, `sw2`, ...
+    /// `sw1`, `sw2`, ..., or with several zones `uk1`, `uk2`, `germany1`, ...
     pub name: String,
+    /// The name of its zone.
+    pub zone: String,
     /// Where it lives.
     pub namespace: Namespace,
     /// Its own address.
     pub address: Ipv4Addr,
     /// The address its SIP server binds: its own, or the service's in `l2`.
     pub listens_on: Ipv4Addr,
+    /// All addresses a call may come to: its own, or in `l2` that of the service and that of its zone's own service.
+    pub reached_at: Vec<Ipv4Addr>,
 }
 
 /// The network. Everything in it is gone when it is dropped.
@@ -64,7 +91,9 @@ pub struct Lab {
     pub client: Namespace,
     /// Where `sipsteer` runs.
     pub balancer: Namespace,
-    /// The backends, in order of their names.
+    /// The zones, in order of preference.
+    pub zones: Vec<Zone>,
+    /// The backends, zone by zone.
     pub backends: Vec<Backend>,
     folder: Folder,
     _far_ends: Vec<PassProgram>,
@@ -72,24 +101,46 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Wires a network with this many backends, at most 200.
+    /// Wires a network with this many backends in one zone, at most 200.
     ///
     /// # Errors
     /// Without root, or when `ip` or `ethtool` is missing.
     pub fn new(forwarding: Forwarding, backends: u8) -> Result<Lab> {
+        Lab::with_zones(forwarding, &[("here", backends)])
+    }
+
+    /// Wires a network with zones, each with its name and its number of backends; 10 zones and 200 backends at most.
+    ///
+    /// # Errors
+    /// As [`Lab::new`], or when there are too many of them.
+    pub fn with_zones(forwarding: Forwarding, zones: &[(&str, u8)]) -> Result<Lab> {
+        let (places, plans) = plan(forwarding, zones)?;
         let switch = Namespace::new("switch")?;
         switch.ip("link add br0 type bridge")?;
         switch.ip("link set br0 up")?;
         let client = Namespace::new("client")?;
         let balancer = Namespace::new("balancer")?;
         let backends =
-            (1..=backends).map(|n| add_backend(forwarding, &switch, n)).collect::<Result<Vec<_>>>()?;
+            plans.into_iter().map(|p| add_backend(forwarding, &switch, p)).collect::<Result<_>>()?;
         let far_ends = match forwarding {
             Forwarding::Nat => wire_nat(&client, &balancer, &switch)?,
             Forwarding::L2 => wire_l2(&client, &balancer, &switch)?,
         };
+        for service in places.iter().filter_map(|zone| zone.service) {
+            balancer.ip(&format!("addr add {}/32 dev {FRONT}", service.ip()))?;
+        }
         let folder = Folder::new("lab-")?;
-        Ok(Lab { forwarding, client, balancer, backends, folder, _far_ends: far_ends, _switch: switch })
+        let zones = places;
+        Ok(Lab {
+            forwarding,
+            client,
+            balancer,
+            zones,
+            backends,
+            folder,
+            _far_ends: far_ends,
+            _switch: switch,
+        })
     }
 
     /// A folder for logs and files, which goes with the lab.
@@ -100,6 +151,32 @@ impl Lab {
     /// Where callers send to.
     pub fn service(&self) -> SocketAddrV4 {
         SocketAddrV4::new(VIP, SIP_PORT)
+    }
+
+    /// A zone by its name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn zone(&self, name: &str) -> Result<&Zone> {
+        self.zones
+            .iter()
+            .find(|zone| zone.name == name)
+            .with_context(|| format!("the lab has no zone {name}"))
+    }
+
+    /// Gives the client addresses for this many callers, at most 30, beside its own. To be called once.
+    ///
+    /// # Errors
+    /// When there are too many, or a second time.
+    pub fn callers(&self, count: u8) -> Result<Vec<Ipv4Addr>> {
+        ensure!(count <= MAX_CALLERS, "{count} callers, {MAX_CALLERS} at most");
+        let addresses = (0..count).map(|number| Ipv4Addr::new(203, 0, 113, FIRST_CALLER + number));
+        addresses
+            .map(|address| {
+                self.client.ip(&format!("addr add {address}/24 dev {DEVICE}"))?;
+                Ok(address)
+            })
+            .collect()
     }
 
     /// The balancer's interfaces that `sipsteer` attaches to.
@@ -117,28 +194,62 @@ fn plug(switch: &Namespace, port: &str, namespace: &Namespace, device: &str) -> 
     switch.ip(&format!("link set {port} master br0")).map(drop)
 }
 
+/// A backend before it is there.
+struct PlannedBackend {
+    name: String,
+    zone: String,
+    number: u8,
+    services: Vec<Ipv4Addr>,
+}
+
+/// Names and addresses of everybody.
+fn plan(forwarding: Forwarding, zones: &[(&str, u8)]) -> Result<(Vec<Zone>, Vec<PlannedBackend>)> {
+    let total: usize = zones.iter().map(|(_, backends)| usize::from(*backends)).sum();
+    ensure!(zones.len() <= MAX_ZONES, "{} zones, {MAX_ZONES} at most", zones.len());
+    ensure!(total <= MAX_BACKENDS, "{total} backends, {MAX_BACKENDS} at most");
+    let several = zones.len() > 1;
+    let (mut places, mut backends) = (Vec::new(), Vec::new());
+    for ((zone, members), last) in zones.iter().zip(FIRST_ZONE..) {
+        let own = several.then(|| Ipv4Addr::new(203, 0, 113, last));
+        for member in 1..=*members {
+            let number = backends.len() as u8 + 1;
+            let name = if several { format!("{zone}{member}") } else { format!("sw{number}") };
+            let services = match forwarding {
+                Forwarding::Nat => Vec::new(),
+                Forwarding::L2 => std::iter::once(VIP).chain(own).collect(),
+            };
+            backends.push(PlannedBackend { name, zone: (*zone).to_owned(), number, services });
+        }
+        let service = own.map(|address| SocketAddrV4::new(address, SIP_PORT));
+        places.push(Zone { name: (*zone).to_owned(), service });
+    }
+    Ok((places, backends))
+}
+
 /// A backend as the manual tells operators to set one up.
-fn add_backend(forwarding: Forwarding, switch: &Namespace, number: u8) -> Result<Backend> {
-    let name = format!("sw{number}");
+fn add_backend(forwarding: Forwarding, switch: &Namespace, planned: PlannedBackend) -> Result<Backend> {
+    let PlannedBackend { name, zone, number, services } = planned;
     let namespace = Namespace::new(&name)?;
     plug(switch, &name, &namespace, DEVICE)?;
-    let (address, listens_on) = match forwarding {
+    let (address, reached_at) = match forwarding {
         Forwarding::Nat => {
             let address = Ipv4Addr::new(10, 0, 0, 10 + number);
             namespace.ip(&format!("addr add {address}/24 dev {DEVICE}"))?;
             namespace.ip("route add default via 10.0.0.1")?;
-            (address, address)
+            (address, vec![address])
         }
         Forwarding::L2 => {
             let address = Ipv4Addr::new(203, 0, 113, 10 + number);
             // The service address is on the loopback, and ARP must neither answer for it nor speak of it.
             namespace.sysctl(&[("ipv4/conf/all/arp_ignore", "1"), ("ipv4/conf/all/arp_announce", "2")])?;
             namespace.ip(&format!("addr add {address}/24 dev {DEVICE}"))?;
-            namespace.ip(&format!("addr add {VIP}/32 dev lo"))?;
-            (address, VIP)
+            for service in &services {
+                namespace.ip(&format!("addr add {service}/32 dev lo"))?;
+            }
+            (address, services)
         }
     };
-    Ok(Backend { name, namespace, address, listens_on })
+    Ok(Backend { name, zone, namespace, address, listens_on: reached_at[0], reached_at })
 }
 
 /// Two arms: clients in front, backends behind.

@@ -6,7 +6,7 @@ use lb_common::{
         pin::{self, Step},
         remember::{self, Opening, Remembered},
         table,
-        track::{self, Sender},
+        track::{self, Seen, Sender},
     },
     map::{
         dialog::{Dialog, DialogKey, Phase, State},
@@ -66,7 +66,7 @@ fn packets_of_a_gone_dialog_change_nothing_of_its_heir() {
     let before = story.dialog(NEW);
     for method in [Method::Ack, Method::Bye, Method::Cancel, Method::Invite] {
         for m in [request(method, OLD), request(method, OLD).branch(BRANCH + 1).to_tag(9)] {
-            track::update(&&story.tables, &found, &m, m.headers, Sender::Peer, Some(7), 3_000_000);
+            track::update(&&story.tables, &found, &m, &seen(&found, m.headers), Some(7), 3_000_000);
             assert_eq!(story.dialog(NEW), before, "{m:?}");
         }
     }
@@ -153,11 +153,17 @@ fn a_packet_whose_headers_were_not_read_changes_no_phase_that_needs_them() {
     overtaken(&story, &found, &late_ack);
 }
 
+/// What a packet of the caller says, with these headers.
+fn seen(found: &pin::Found<<&MemoryTables as Tables>::Slot>, headers: DialogHeaders) -> Seen {
+    let evidence = found.dialog.evidence.hash;
+    Seen { headers, evidence, sender: Sender::Peer, sees_answers: false, turns_away: false }
+}
+
 /// Plays the rest of an update whose state was read long ago: its listener is noted, phase and evidence stay.
 fn overtaken(story: &Story, found: &pin::Found<<&MemoryTables as Tables>::Slot>, m: &Message) {
     let before = story.dialog(OLD).expect("there");
     assert_ne!(before.state.phase, found.dialog.state.phase);
-    track::update(&&story.tables, found, m, DialogHeaders::default(), Sender::Peer, Some(7), 0);
+    track::update(&&story.tables, found, m, &seen(found, DialogHeaders::default()), Some(7), 0);
     let after = story.dialog(OLD).expect("there");
     assert_eq!(after.state, State { listener: 7, ..before.state });
     assert_eq!(after.evidence, before.evidence);
@@ -226,7 +232,14 @@ fn packet(tables: &MemoryTables, call_key: u64, invite: bool) {
     } else {
         request(Method::Info, call_key).to_tag(1)
     };
-    let packet = Inbound { service: 0, listener: 0, tiers: 1, call_key: Some(call_key), source: CALLER };
+    let packet = Inbound {
+        service: 0,
+        listener: 0,
+        tiers: 1,
+        sees_answers: false,
+        call_key: Some(call_key),
+        source: CALLER,
+    };
     tables.steer(&packet, &m);
 }
 
@@ -283,5 +296,6 @@ fn opening(call: u64, backend: u16) -> Opening {
         peer: 7,
         evidence: BRANCH,
         now: 0,
+        admitted: false,
     }
 }

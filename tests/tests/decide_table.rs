@@ -3,10 +3,11 @@
 use lb_common::{
     decide::{
         E2BIG, Tables,
-        table::{self, Inserted, New, homes},
+        remember::{self, Opening, Remembered},
+        table::homes,
     },
     map::{
-        dialog::{BUCKET_SLOTS, DialogKey, Phase, State},
+        dialog::{BUCKET_SLOTS, DialogKey, Phase},
         settings::Settings,
     },
     sip::Method,
@@ -65,10 +66,19 @@ fn every_slot_of_a_tiny_table_is_used() {
 }
 
 /// Puts a dialog in without looking for it first, as a CPU does whose look-up came too early.
-fn insert(story: &Story, call_key: u64, backend: u16) -> Inserted {
-    let state = State { backend, phase: Phase::Unanswered as u8, ..State::default() };
-    let new = New { key: DialogKey::new(call_key, 0), state, peer: 1, evidence: 2 };
-    table::insert(&&story.tables, &new)
+fn insert(story: &Story, call_key: u64, backend: u16) -> Remembered {
+    let opening = Opening {
+        call_key,
+        service: 0,
+        backend,
+        phase: Phase::Unanswered as u8,
+        listener: 0,
+        peer: 1,
+        evidence: 2,
+        now: 0,
+        admitted: false,
+    };
+    remember::pin(&&story.tables, &opening)
 }
 
 /// There is one entry of the call, and a packet finds it.
@@ -84,9 +94,9 @@ fn is_there_once(story: &Story, backend: u16) {
 #[test]
 fn a_dialog_that_is_put_in_twice_is_there_once() {
     let story = Story::new();
-    assert_eq!(insert(&story, CALL, 1), Inserted::New);
+    assert_eq!(insert(&story, CALL, 1), Remembered::New);
     for backend in [2, 1, 7] {
-        assert_eq!(insert(&story, CALL, backend), Inserted::Already(1));
+        assert_eq!(insert(&story, CALL, backend), Remembered::Already(1));
         is_there_once(&story, 1);
     }
 }
@@ -99,10 +109,10 @@ fn of_two_entries_that_one_stays_which_a_look_up_finds() {
     let mask = (&story.tables).settings().bucket_mask;
     assert_eq!(homes(&DialogKey::new(other, 0), mask).first, homes(&DialogKey::new(CALL, 0), mask).first);
     story.arrives(request(Method::Register, other));
-    assert_eq!(insert(&story, CALL, 1), Inserted::New);
+    assert_eq!(insert(&story, CALL, 1), Remembered::New);
     story.sleeps(settings().ended_ticks);
     story.tables.tend();
-    assert_eq!(insert(&story, CALL, 2), Inserted::Already(2));
+    assert_eq!(insert(&story, CALL, 2), Remembered::Already(2));
     is_there_once(&story, 2);
 }
 
@@ -119,8 +129,8 @@ fn two_entries_in_two_buckets_become_one() {
     for other in others.take(2) {
         story.opens(other);
     }
-    assert_eq!(insert(&story, CALL, 1), Inserted::New);
-    assert_eq!(insert(&story, CALL, 2), Inserted::Already(1));
+    assert_eq!(insert(&story, CALL, 1), Remembered::New);
+    assert_eq!(insert(&story, CALL, 2), Remembered::Already(1));
     is_there_once(&story, 1);
     assert_eq!(story.tables.dialogs().len(), 3);
 }
@@ -128,13 +138,11 @@ fn two_entries_in_two_buckets_become_one() {
 #[test]
 fn an_entry_that_is_there_twice_goes_even_if_a_packet_changes_it_at_that_moment() {
     let story = Story::new();
-    assert_eq!(insert(&story, CALL, 1), Inserted::New);
-    let state = State { backend: 2, phase: Phase::Unanswered as u8, ..State::default() };
-    let new = New { key: DialogKey::new(CALL, 0), state, peer: 1, evidence: 2 };
+    assert_eq!(insert(&story, CALL, 1), Remembered::New);
     for changes in 0..=1 {
         // The slot is claimed and published; what removes the entry comes third.
         story.tables.disturb(2, changes);
-        assert_eq!(table::insert(&&story.tables, &new), Inserted::Already(1));
+        assert_eq!(insert(&story, CALL, 2), Remembered::Already(1));
         is_there_once(&story, 1);
     }
 }

@@ -37,8 +37,8 @@ impl<'a> Host<'a> {
         }
         lab.balancer.ip(&format!("addr del {}/32 dev eth0", lab.service().ip()))?;
         lab.balancer.sysctl(&[("ipv4/ip_forward", "0"), ("ipv4/conf/eth1/accept_local", "0")])?;
-        let script = "mount -t tmpfs tmpfs /etc && mount -t tmpfs tmpfs /run && mount -t bpf bpf /sys/fs/bpf && \
-                      echo mounted && exec sleep 600";
+        let script = "for folder in /etc /run /var/lib; do mount -t tmpfs tmpfs $folder || exit 1; done && \
+                      mount -t bpf bpf /sys/fs/bpf && echo mounted && exec sleep 600";
         let log = lab.folder().join("mounts.log");
         let arguments = ["--mount", "--propagation", "private", "--", "sh", "-c", script];
         let mounts = Process::start(&lab.balancer, "unshare", arguments, &log)?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use lb_common::hash::HashKey;
 use lb_tests::{
     agreement, messages, needs_bpf,
-    probes::{MAX_DATAGRAM, Probes},
+    probes::{MAX_DATAGRAM, Probes, SCAN},
 };
 use proptest::{
     prelude::*,
@@ -16,7 +16,7 @@ const KEY: HashKey = HashKey { k0: 0x0706_0504_0302_0100, k1: 0x0f0e_0d0c_0b0a_0
 #[test]
 fn kernel_and_native_scanner_agree() -> Result<()> {
     needs_bpf!();
-    let probes = std::cell::RefCell::new(Probes::load(&["whole"], KEY)?);
+    let probes = std::cell::RefCell::new(Probes::load(&SCAN, KEY)?);
     let mut runner =
         TestRunner::new(Config { cases: 20_000, failure_persistence: None, ..Config::default() });
     let message = prop_oneof![

@@ -13,7 +13,7 @@ use lb_tests::{
     agreement::{self, Found, Scan},
     corpus::{self, Message},
     needs_bpf,
-    probes::{MAX_DATAGRAM, Probes},
+    probes::{MAX_DATAGRAM, Probes, SCAN},
 };
 
 const KEY: HashKey = HashKey::from_bytes(*b"torture test key");
@@ -83,7 +83,7 @@ fn natively(messages: &[Message], all: bool) -> Result<()> {
 /// Compares the kernel with the native scanner, which the other tests compare with everything else.
 fn in_the_kernel(messages: &[Message]) -> Result<()> {
     needs_bpf!();
-    let mut probes = Probes::load(&["whole"], KEY)?;
+    let mut probes = Probes::load(&SCAN, KEY)?;
     let (fit, large): (Vec<_>, Vec<_>) =
         messages.iter().partition(|message| message.bytes.len() <= MAX_DATAGRAM);
     for message in &fit {
@@ -132,9 +132,18 @@ fn same_kind(message: &Message, kind: Kind) -> bool {
 /// The scan type is compared as a whole above; this keeps a new field from being forgotten there.
 #[test]
 fn a_scan_compares_all_its_fields() {
-    let scan = agreement::scan(b"ACK x SIP/2.0\nt:<y>;tag=1\nv:z;branch=2\ni:3\n\n", &KEY);
-    let Scan { kind: _, call_id: _, to_tag, branch } = scan;
-    for other in [Scan { to_tag: to_tag ^ 2, ..scan }, Scan { branch: branch ^ 2, ..scan }] {
+    let scan =
+        agreement::scan(b"ACK sip:r@h SIP/2.0\nf:<sip:f@h>\nt:<sip:t@h>;tag=1\nv:z;branch=2\ni:3\n\n", &KEY);
+    let Scan { kind: _, call_id: _, to_tag, branch, users } = scan;
+    let [from, to, request] = users;
+    assert!(from.is_some() && to.is_some() && request.is_some(), "{users:?}");
+    for other in [
+        Scan { to_tag: to_tag ^ 2, ..scan },
+        Scan { branch: branch ^ 2, ..scan },
+        Scan { users: [None, to, request], ..scan },
+        Scan { users: [from, None, request], ..scan },
+        Scan { users: [from, to, None], ..scan },
+    ] {
         assert_ne!(scan, other);
     }
 }

@@ -1,6 +1,8 @@
 //! Named cases of the To tag and the topmost Via's branch, and both sides of every bound.
 
-use lb_common::limits::{MAX_DIALOG_STEPS, MAX_PARAMETER, MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS};
+use lb_common::limits::{
+    MAX_DIALOG_STEPS, MAX_PARAMETER, MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS, MAX_SCAN_STEPS,
+};
 use lb_tests::case::{after_steps, hash, read};
 
 fn to_tag(header: &str) -> u32 {
@@ -134,11 +136,46 @@ fn long_values_are_hashed_so_far() {
 }
 
 #[test]
-fn the_search_for_to_and_via_is_bounded() {
-    for (more, found) in [(0, true), (1, false)] {
-        let tag = read(&after_steps(MAX_DIALOG_STEPS + more, "To: <x>;tag=1\r\n")).to_tag;
+fn headers_on_both_sides_of_the_call_id() {
+    const CALL_ID: &str = "Call-ID: a\r\n";
+    for headers in [
+        format!("Via: x;branch=b\r\nTo: <x>;tag=t\r\n{CALL_ID}"),
+        format!("Via: x;branch=b\r\n{CALL_ID}To: <x>;tag=t\r\n"),
+        format!("To: <x>;tag=t\r\n{CALL_ID}Via: x;branch=b\r\n"),
+        format!("{CALL_ID}Via: x;branch=b\r\nTo: <x>;tag=t\r\n"),
+        format!("To: <x>;tag=t\r\nv:x;branch=b\r\n{CALL_ID}t: <y>;tag=no\r\nVia: y;branch=no\r\n"),
+        format!("To: <x>;tag=t\r\nt: <y>;tag=no\r\n{CALL_ID}v:x;branch=b\r\nVia: y;branch=no\r\n"),
+        format!("Topic: y;tag=no\r\nVia-X: y;branch=no\r\n{CALL_ID}T\t:<x>;tag=t\r\nV :x;branch=b\r\n"),
+        format!("Call-ID:\r\nt:<x>;tag=t\r\nv:x;branch=b\r\n{CALL_ID}"),
+    ] {
+        let scan = read(format!("ACK sip:b@h SIP/2.0\r\n{headers}\r\n").as_bytes());
+        assert_eq!((scan.to_tag, scan.branch), (hash("t"), hash("b")), "{headers:?}");
+    }
+    let body =
+        read(format!("ACK sip:b@h SIP/2.0\r\n{CALL_ID}\r\nTo: <x>;tag=t\r\nv:x;branch=b\r\n").as_bytes());
+    assert_eq!((body.to_tag, body.branch), (0, 0));
+}
+
+#[test]
+fn what_the_search_for_the_call_id_passes_is_found() {
+    for (steps, found) in [(MAX_SCAN_STEPS, true), (MAX_SCAN_STEPS + 1, false)] {
+        let tag = read(&after_steps(steps, "To: <x>;tag=1\r\n")).to_tag;
         assert_eq!(tag, if found { hash("1") } else { 0 });
-        let branch = read(&after_steps(MAX_DIALOG_STEPS + more, "Via: x;branch=1\r\n")).branch;
+        let branch = read(&after_steps(steps, "Via: x;branch=1\r\n")).branch;
         assert_eq!(branch, if found { hash("1") } else { 0 });
+    }
+}
+
+#[test]
+fn the_search_behind_the_call_id_is_bounded() {
+    for (steps, found) in [(MAX_DIALOG_STEPS, true), (MAX_DIALOG_STEPS + 1, false)] {
+        // What is left of the line with the Call-ID is the first step.
+        let filler = "a:b\n".repeat(steps - 1);
+        for (header, of) in [("To: <x>;tag=1", 0), ("Via: x;branch=1", 1)] {
+            let end = "x".repeat(64);
+            let message = format!("ACK x SIP/2.0\r\nCall-ID: a\r\n{filler}{header}\r\n{end}");
+            let scan = read(message.as_bytes());
+            assert_eq!([scan.to_tag, scan.branch][of], if found { hash("1") } else { 0 }, "{header}");
+        }
     }
 }

@@ -34,7 +34,7 @@ enum Step {
     Tests,
     /// Limits on what the data plane may cost, as far as they do not depend on the machine
     Budget,
-    /// The demo in both forwarding modes
+    /// The demo in both forwarding modes, and two of its stages
     Demo,
     /// Replay of the fuzz corpus and a minute of fuzzing
     Fuzz,
@@ -111,6 +111,8 @@ impl Step {
             Step::Demo => vec![
                 tool("demo --calls 1000 --rate 500 --forwarding nat")?,
                 tool("demo --calls 1000 --rate 500 --forwarding l2")?,
+                tool("demo --stage overflow-redirect")?,
+                tool("demo --stage six-zones")?,
             ],
             Step::Fuzz => vec![tool("fuzz --seconds 60")?],
             // Whole, it takes longer than the rest together: emulated kernels are slow. The tests step has run it here.

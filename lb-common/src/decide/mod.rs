@@ -3,6 +3,7 @@
 //! Written against [`Tables`], which the XDP program implements on BPF maps and everything else on plain memory. No
 //! function here reads a packet: [`Inbound`] says what is known of it, [`Inspect`] finds out more when it is needed.
 
+pub mod capacity;
 pub mod expiry;
 pub mod own_tag;
 pub mod pin;
@@ -16,8 +17,11 @@ pub mod track;
 
 use crate::{
     map::{
+        backend::Limits,
         dialog::{Dialog, DialogKey, Evidence, State},
+        load::Load,
         settings::Settings,
+        zone::Policy,
     },
     sip::Kind,
 };
@@ -50,13 +54,65 @@ pub trait Bucket: Copy {
     fn slot(&self, index: u32) -> Self::Slot;
 }
 
-/// What a backend's entry says about taking traffic.
+/// What a backend or zone carries, as the tables hold it: every access is one atomic instruction.
+pub trait LoadCell: Copy {
+    /// Reads everything.
+    fn read(&self) -> Load;
+    /// Adds to the calls in progress and returns what they were.
+    fn add_channels(&self, by: i64) -> u64;
+    /// See [`Load::next_arrival`].
+    fn next_arrival(&self) -> u64;
+    /// Changes that if it is `from`, and says whether it was.
+    fn swap_next_arrival(&self, from: u64, to: u64) -> bool;
+    /// See [`Load::rate`].
+    fn rate(&self) -> u64;
+    /// Changes that if it is `from`, and says whether it was.
+    fn swap_rate(&self, from: u64, to: u64) -> bool;
+    /// See [`Load::full_until`].
+    fn full_until(&self) -> u64;
+    /// Sets that.
+    fn set_full_until(&self, until: u64);
+    /// Counts one.
+    fn count(&self, what: Counted);
+}
+
+/// The counters of a [`Load`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// [`Load::calls`].
+    Calls,
+    /// [`Load::over_channels`].
+    OverChannels,
+    /// [`Load::over_cps`].
+    OverCps,
+    /// [`Load::refusals`].
+    Refusals,
+}
+
+/// What a backend's entry says about taking traffic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackendView {
     /// See [`crate::map::backend::will`].
     pub will: u8,
     /// See [`crate::map::backend::health`].
     pub health: u8,
+    /// Number of its zone.
+    pub zone: u16,
+}
+
+/// What a zone's entry says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ZoneView {
+    /// See [`crate::map::zone::zone_will`].
+    pub will: u8,
+    /// See [`crate::map::zone::Zone::remote`].
+    pub remote: u8,
+    /// Backends that take new calls.
+    pub takers: u32,
+    /// Calls in progress at a utilisation of 1.
+    pub capacity_channels: u32,
+    /// New calls per second at a utilisation of 1.
+    pub capacity_cps: u32,
 }
 
 /// The tables behind a decision.
@@ -65,6 +121,8 @@ pub trait Tables: Sized {
     type Slot: Slot;
     /// A bucket of the dialog table.
     type Bucket: Bucket<Slot = Self::Slot>;
+    /// A backend's or zone's load.
+    type Load: LoadCell;
 
     /// The node's settings.
     fn settings(&self) -> &Settings;
@@ -80,8 +138,29 @@ pub trait Tables: Sized {
 
     /// The backend in a slot of the ring of a service's tier.
     fn ring_backend(&self, service: u16, tier: u32, slot: u32) -> Option<u16>;
-    /// The backend of an id.
-    fn backend(&self, id: u16) -> Option<BackendView>;
+    /// The backend of an id; all zeros, an absent one, if there is none. Values in any case, here and below: the verifier
+    /// refuses the copy of an undefined one.
+    fn backend(&self, id: u16) -> BackendView;
+    /// What a backend may get; nothing if there is none.
+    fn limits(&self, id: u16) -> Limits;
+    /// What a backend carries.
+    fn backend_load(&self, id: u16) -> Option<Self::Load>;
+    /// How a service chooses; without any tier if there is none.
+    fn policy(&self, service: u16) -> Policy;
+    /// Number of the zone of a service's tier.
+    fn tier_zone(&self, service: u16, tier: u32) -> u16;
+    /// The zone of a number; an absent one if there is none.
+    fn zone(&self, zone: u16) -> ZoneView;
+    /// What a zone carries.
+    fn zone_load(&self, zone: u16) -> Option<Self::Load>;
+    /// How many backends of a zone take new calls.
+    fn members(&self, zone: u16) -> u32;
+    /// One of them, in the order of the configuration; [`capacity::NOBODY`] behind the last.
+    fn member(&self, zone: u16, index: u32) -> u16;
+    /// The monotonic time in nanoseconds.
+    fn nanoseconds(&self) -> u64;
+    /// Whether the daemon answers what it is handed.
+    fn daemon_answers(&self) -> bool;
 
     /// `jiffies` up to which the search for old dialogs has come.
     fn swept_at(&self) -> Option<u64>;
@@ -99,6 +178,38 @@ pub trait Tables: Sized {
     fn ring_choice(&self, service: u16, tiers: u8, key: u64) -> Option<u16> {
         select::ring_choice(self, service, tiers, key)
     }
+    /// [`select::zone_room`], likewise.
+    fn zone_room(&self, zone: u16, now: u64) -> select::Room {
+        select::zone_room(self, zone, now)
+    }
+    /// [`select::candidate`], likewise.
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+        select::candidate(self, service, tier, key, except)
+    }
+    /// [`select::walk`], likewise.
+    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
+        select::walk(self, zone, from, except)
+    }
+    /// [`capacity::admit`], likewise.
+    fn admit(&self, id: u16, now: u64) -> bool {
+        capacity::admit(self, id, now)
+    }
+    /// [`capacity::has_room`], likewise.
+    fn has_room(&self, id: u16, now: u64) -> bool {
+        capacity::has_room(self, id, now)
+    }
+    /// [`capacity::utilisation_of`], likewise.
+    fn utilisation(&self, id: u16, now: u64) -> u32 {
+        capacity::utilisation_of(self, id, now)
+    }
+    /// [`capacity::mean_utilisation`], likewise.
+    fn mean_utilisation(&self, zone: u16, now: u64) -> u32 {
+        capacity::mean_utilisation(self, zone, now)
+    }
+    /// [`capacity::move_channel`], likewise.
+    fn move_channel(&self, from: u16, to: u16) {
+        capacity::move_channel(self, from, to);
+    }
     /// [`remember::remember`], likewise.
     fn remember(&self, opening: &remember::Opening) -> remember::Remembered {
         remember::remember(self, opening)
@@ -107,8 +218,16 @@ pub trait Tables: Sized {
     fn move_pin(&self, key: &DialogKey, from: u16, to: u16, now: u32) {
         steer::move_pin(self, key, from, to, now);
     }
+    /// [`steer::reopen`], likewise.
+    fn reopen(&self, key: &DialogKey, from: u16, to: u16, branch: u32) {
+        steer::reopen(self, key, from, to, branch);
+    }
+    /// [`reply::turned_away`], likewise.
+    fn turned_away(&self, backend: u16, service: u16) {
+        reply::turned_away(self, backend, service);
+    }
     /// [`table::settle`], likewise.
-    fn settle(&self, key: &DialogKey) -> table::Inserted {
+    fn settle(&self, key: &DialogKey) -> u16 {
         table::settle(self, key)
     }
     /// [`table::sweep_bucket`], likewise.
@@ -124,6 +243,9 @@ pub trait Inspect {
     fn kind(&self) -> Kind;
     /// The To tag and the topmost Via's branch.
     fn dialog_headers(&self) -> DialogHeaders;
+    /// What the ring is asked with instead of the Call-ID, see [`crate::map::zone::hash_by`]: a hash of the user or address
+    /// that the message carries there. `None`: it carries none.
+    fn ring_key(&self, hash_by: u8) -> Option<u64>;
 }
 
 /// What is known of a packet before the decision.
@@ -135,6 +257,8 @@ pub struct Inbound {
     pub listener: u8,
     /// Tiers of the service.
     pub tiers: u8,
+    /// Whether answers come back through us (`nat`).
+    pub sees_answers: bool,
     /// Keyed hash of its Call-ID, if it has one.
     pub call_key: Option<u64>,
     /// Keyed hash of its source address and port.

@@ -48,7 +48,7 @@ const fn hexadecimal(number: u32) -> u64 {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::sip::{Bytes, dialog_headers};
+    use crate::sip::{Bytes, Noted, call_id, dialog_headers};
     use std::format;
 
     const KEY: HashKey = HashKey { k0: 3, k1: 5 };
@@ -68,7 +68,9 @@ mod tests {
             let ack = format!(
                 "ACK sip:b@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z\r\nTo: <sip:b@h>;tag={tag}\r\n\r\n"
             );
-            assert_eq!(dialog_headers(Bytes(ack.as_bytes()), 0, &KEY).to_tag, hash(&KEY, call_key));
+            let (window, notes) = (Bytes(ack.as_bytes()), &Noted::default());
+            call_id(window, 0, notes);
+            assert_eq!(dialog_headers(window, notes, &KEY).to_tag, hash(&KEY, call_key));
         }
         assert_ne!(text(&KEY, 1), text(&KEY, 2));
         assert_ne!(text(&KEY, 1), text(&HashKey { k0: 4, ..KEY }, 1));

@@ -1,6 +1,6 @@
 //! A dialog that was found, and changing it without touching another one that has got its slot.
 
-use super::{Slot, Tables};
+use super::{Slot, Tables, capacity::NOBODY};
 use crate::{
     limits::STATE_ATTEMPTS,
     map::dialog::{Dialog, Evidence, State},
@@ -76,7 +76,17 @@ pub fn replace<T: Tables>(tables: &T, slot: T::Slot, from: State, to: State) -> 
     if entries | unconfirmed != 0 {
         tables.add_to_tally(entries, unconfirmed);
     }
+    let (before, after) = (channel_of(from), channel_of(to));
+    if before != after {
+        tables.move_channel(before, after);
+    }
     true
+}
+
+/// The backend whose channel a state takes.
+#[inline(always)]
+const fn channel_of(state: State) -> u16 {
+    if state.holds_channel() { state.backend } else { NOBODY }
 }
 
 /// Changes the state word as `step` says, given the present one.

@@ -2,6 +2,7 @@
 
 use super::{
     E2BIG, EBUSY, EDQUOT, Tables,
+    capacity::NOBODY,
     table::{self, Inserted, New},
 };
 use crate::map::dialog::{DialogKey, State};
@@ -25,6 +26,8 @@ pub struct Opening {
     pub evidence: u32,
     /// The present tick.
     pub now: u32,
+    /// Its channel was taken by [`super::capacity::admit`] already.
+    pub admitted: bool,
 }
 
 /// What became of the attempt to remember a dialog.
@@ -34,6 +37,8 @@ pub enum Remembered {
     New,
     /// Another CPU was faster; this is its pin.
     Already(u16),
+    /// Another CPU has put it in too.
+    Doubled,
     /// Its buckets are full.
     Full,
     /// It is not in the table, and why was counted.
@@ -47,6 +52,7 @@ impl Remembered {
         match self {
             Remembered::New => NEW,
             Remembered::Already(backend) => backend as u32,
+            Remembered::Doubled => DOUBLED,
             Remembered::Full => FULL,
             Remembered::Not => NOT,
         }
@@ -57,6 +63,7 @@ impl Remembered {
     pub const fn from_number(number: u32) -> Remembered {
         match number {
             NEW => Remembered::New,
+            DOUBLED => Remembered::Doubled,
             FULL => Remembered::Full,
             NOT => Remembered::Not,
             backend => Remembered::Already(backend as u16),
@@ -67,10 +74,28 @@ impl Remembered {
 const NEW: u32 = 1 << 16;
 const NOT: u32 = 2 << 16;
 const FULL: u32 = 3 << 16;
+const DOUBLED: u32 = 4 << 16;
 
-/// Puts a dialog into the table, in place of one whose lifetime is over if need be. Never `Full`.
+/// Puts a dialog into the table, in place of one whose lifetime is over if need be: `New`, `Already` or `Not`. The channel of a call that is
+/// not in the table afterwards is given back: nobody would see its end.
 #[inline(always)]
 pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
+    let remembered = attempt(tables, opening);
+    if matches!(remembered, Remembered::Doubled) {
+        // The copy that goes gives its channel back. Twice: a packet that had found a copy may change it just when it is to go.
+        let key = DialogKey::new(opening.call_key, opening.service);
+        tables.settle(&key);
+        let kept = tables.settle(&key);
+        return Remembered::Already(if kept == NOBODY { opening.backend } else { kept });
+    }
+    if opening.admitted && matches!(remembered, Remembered::Not) {
+        tables.move_channel(opening.backend, NOBODY);
+    }
+    remembered
+}
+
+#[inline(always)]
+fn attempt<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
     let remembered = tables.remember(opening);
     if !matches!(remembered, Remembered::Full) {
         return remembered;
@@ -89,16 +114,16 @@ pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
 /// Puts a dialog into the table if it may be there and there is room.
 #[inline(always)]
 pub fn remember<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
-    let Opening { call_key, service, backend, phase, listener, peer, evidence, now } = *opening;
+    let Opening { call_key, service, backend, phase, listener, peer, evidence, now, admitted } = *opening;
     let state = State { backend, phase, listener, seen: now as u16, generation: 0 };
     if state.is_unconfirmed() && tables.unconfirmed() >= tables.settings().unconfirmed_limit as u64 {
         tables.count_write_error(EDQUOT);
         return Remembered::Not;
     }
-    let new = New { key: DialogKey::new(call_key, service), state, peer, evidence };
+    let new = New { key: DialogKey::new(call_key, service), state, peer, evidence, admitted };
     match table::insert(tables, &new) {
         Inserted::New => Remembered::New,
-        Inserted::Already(backend) => Remembered::Already(backend),
+        Inserted::Doubled => Remembered::Doubled,
         Inserted::Full => Remembered::Full,
         Inserted::Contended => {
             tables.count_write_error(EBUSY);

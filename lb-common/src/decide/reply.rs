@@ -1,14 +1,17 @@
 //! A packet from a backend of a `nat` service: which of the service's addresses does it leave from?
 
 use super::{
-    Inspect, Tables, peer_of,
+    Counted, Inspect, LoadCell, Tables, peer_of,
     remember::{self, Opening, Remembered},
     table,
-    track::{self, Sender},
+    track::{self, Seen, Sender},
 };
 use crate::{
     limits::MAX_SERVICES_PER_BACKEND,
-    map::{backend::BackendAddress, dialog::DialogKey},
+    map::{
+        backend::BackendAddress,
+        dialog::{DialogKey, Phase},
+    },
     sip::{DialogHeaders, Kind},
     verdict::Verdict,
 };
@@ -78,10 +81,23 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect:
     if let Some(found) = entry.found() {
         let state = found.dialog.state;
         // Two backends may share a Call-ID, one calling the other through us: only the pinned one changes the dialog.
-        if state.backend == packet.from.backend {
-            track::update(tables, &found, inspect, headers, Sender::Backend, None, tables.now());
-        }
         let service = found.dialog.service as u16;
+        if state.backend == packet.from.backend {
+            let seen = Seen {
+                headers,
+                evidence: found.dialog.evidence.hash,
+                sender: Sender::Backend,
+                sees_answers: true,
+                turns_away: turns_away(tables, inspect.kind(), service),
+            };
+            let change = track::update(tables, &found, inspect, &seen, None, tables.now());
+            if change.done
+                && change.before.phase != change.after.phase
+                && change.after.phase == Phase::TurnedAway as u8
+            {
+                tables.turned_away(state.backend, service);
+            }
+        }
         return Following::Done(Leaving { service, listener: state.listener, verdict: Verdict::Reply });
     }
     match inspect.kind() {
@@ -90,6 +106,26 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect:
             None => plain,
         },
         _ => plain,
+    }
+}
+
+/// Whether an answer lets the call go elsewhere.
+#[inline(always)]
+fn turns_away<T: Tables>(tables: &T, kind: Kind, service: u16) -> bool {
+    match kind {
+        Kind::Response(300..=399 | 503) => tables.policy(service).retries_refused != 0,
+        _ => false,
+    }
+}
+
+/// A backend has turned a call away: it is counted, and the backend counts as full for a while if the service wants that.
+#[inline(always)]
+pub fn turned_away<T: Tables>(tables: &T, backend: u16, service: u16) {
+    let Some(load) = tables.backend_load(backend) else { return };
+    load.count(Counted::Refusals);
+    let milliseconds = tables.policy(service).full_after_refusal_ms as u64;
+    if milliseconds != 0 {
+        load.set_full_until(tables.nanoseconds() + milliseconds * 1_000_000);
     }
 }
 
@@ -106,11 +142,12 @@ pub fn open<T: Tables>(tables: &T, packet: &Outbound<'_>, opens: &Opens) -> Leav
         peer: peer_of(packet.destination),
         evidence: opens.branch,
         now: tables.now(),
+        admitted: false,
     };
     let verdict = match remember::pin(tables, &opening) {
         Remembered::New => Verdict::ReplyNew,
         Remembered::Already(_) => Verdict::Reply,
-        Remembered::Full | Remembered::Not => Verdict::ReplyUnpinned,
+        _ => Verdict::ReplyUnpinned,
     };
     Leaving { service, listener: 0, verdict }
 }

@@ -6,7 +6,9 @@
 //! one that a look-up finds, and as each of them looks after it has published its own, at least one sees both.
 
 use super::{
-    Bucket, Slot, Tables, expiry,
+    Bucket, Slot, Tables,
+    capacity::NOBODY,
+    expiry,
     pin::{Found, LookUp, replace},
 };
 use crate::{
@@ -125,6 +127,8 @@ pub struct New {
     pub peer: u32,
     /// See [`Evidence::hash`].
     pub evidence: u32,
+    /// Its channel is taken already.
+    pub admitted: bool,
 }
 
 /// What became of a dialog that was to be put in.
@@ -132,16 +136,15 @@ pub struct New {
 pub enum Inserted {
     /// It is in the table.
     New,
-    /// Another CPU was faster; this is the backend it is pinned to.
-    Already(u16),
+    /// It is in the table, and so is another CPU's copy: see [`settle`].
+    Doubled,
     /// Both its buckets are full, maybe of dialogs whose lifetime is over: see [`make_room`].
     Full,
     /// Other CPUs took every slot that was free.
     Contended,
 }
 
-/// Puts a dialog in that a look-up did not find. Its entry counts from here on; the channel of a call does not, see
-/// [`super::remember`].
+/// Puts a dialog in that a look-up did not find, and counts it.
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
     let homes = homes(&new.key, tables.settings().bucket_mask);
@@ -162,13 +165,14 @@ pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
         };
         if write(slot, new) {
             tables.add_to_tally(1, new.state.is_unconfirmed() as i64);
+            if new.state.holds_channel() && !new.admitted {
+                tables.move_channel(NOBODY, new.state.backend);
+            }
             // Another CPU may have put the same dialog in.
             if matches(first, &new.key).count + matches(second, &new.key).count == 1 {
                 return Inserted::New;
             }
-            // Twice: a packet that had found an entry may change it just when it is to go.
-            tables.settle(&new.key);
-            return tables.settle(&new.key);
+            return Inserted::Doubled;
         }
     }
     Inserted::Contended
@@ -187,12 +191,12 @@ fn write<S: Slot>(slot: S, new: &New) -> bool {
     slot.swap_state(claimed, State { generation, ..new.state })
 }
 
-/// Removes all entries of a key but the one that a look-up finds. `Already` names that one's backend, also when it is the
-/// caller's own; `New` when there is none any more.
+/// Removes all entries of a key but the one that a look-up finds. The backend of that one, also when it is the caller's own;
+/// [`NOBODY`] when there is none any more.
 #[inline(always)]
-pub fn settle<T: Tables>(tables: &T, key: &DialogKey) -> Inserted {
+pub fn settle<T: Tables>(tables: &T, key: &DialogKey) -> u16 {
     let homes = homes(key, tables.settings().bucket_mask);
-    let mut kept = Inserted::New;
+    let mut kept = NOBODY;
     let mut i = 0;
     while i < 2 * BUCKET_SLOTS {
         let home = if i < BUCKET_SLOTS { homes.first } else { homes.second };
@@ -204,8 +208,8 @@ pub fn settle<T: Tables>(tables: &T, key: &DialogKey) -> Inserted {
                 && dialog.state.is_live()
                 && slot.state().generation == dialog.state.generation;
             if same {
-                if matches!(kept, Inserted::New) {
-                    kept = Inserted::Already(dialog.state.backend);
+                if kept == NOBODY {
+                    kept = dialog.state.backend;
                 } else {
                     replace(tables, slot, dialog.state, State { phase: 0, ..dialog.state });
                 }

@@ -32,48 +32,84 @@ pub fn opening_phase(method: Method) -> Option<Phase> {
     }
 }
 
-/// Whether the To tag or the branch decides what this request does to a dialog of a phase, 0 if there is none.
+/// Whether the To tag or the branch decides what this message does to a dialog of a phase, 0 if there is none.
 #[inline(always)]
 pub fn needs_headers(kind: Kind, phase: u8, sender: Sender) -> bool {
-    let Kind::Request(method) = kind else { return false };
+    let method = match kind {
+        Kind::Request(method) => method,
+        // RFC 3261 section 17.1.3: an answer belongs to the INVITE whose branch it repeats. 100 says nothing.
+        Kind::Response(code) => return code > 100 && is_open(phase) && matches!(sender, Sender::Backend),
+        _ => return false,
+    };
     if phase == 0 {
-        return opening_phase(method).is_some();
+        // An ACK may be that of an answer of our own.
+        return matches!(method, Method::Ack) || opening_phase(method).is_some();
     }
     match method {
         Method::Invite => phase != Phase::Answered as u8,
-        Method::Ack => phase == Phase::Unanswered as u8 || phase == Phase::Cancelled as u8,
+        Method::Ack => is_open(phase),
         Method::Bye => phase == Phase::Answered as u8 && matches!(sender, Sender::Stranger),
         _ => false,
     }
 }
 
-/// The phase after a request. Headers that are all zeros were not read: another CPU has changed the phase since it was
-/// found, and what would need them now changes nothing. (A request without branch and To tag, which RFC 3261 does not
-/// know, looks the same.)
+/// Whether a phase is that of an INVITE without a final answer.
 #[inline(always)]
-pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u32, sender: Sender) -> u8 {
-    const UNANSWERED: u8 = Phase::Unanswered as u8;
+const fn is_open(phase: u8) -> bool {
+    phase == Phase::Unanswered as u8 || phase == Phase::Ringing as u8 || phase == Phase::Cancelled as u8
+}
+
+/// What a message that passes says about its dialog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its To tag and branch. All zeros: they were not read, because another CPU has changed the phase since the dialog was
+    /// found, and what would need them now changes nothing. (A request without branch and To tag, which RFC 3261 does not
+    /// know, looks the same.)
+    pub headers: DialogHeaders,
+    /// The dialog's evidence.
+    pub evidence: u32,
+    /// Who sent it.
+    pub sender: Sender,
+    /// Whether the dialog's answers pass too: then an ACK need not tell what they were.
+    pub sees_answers: bool,
+    /// Whether a backend's own 503 or 3xx lets the call go elsewhere.
+    pub turns_away: bool,
+}
+
+/// The phase after a request.
+#[inline(always)]
+pub fn next_phase(phase: u8, method: Method, seen: &Seen) -> u8 {
     const ANSWERED: u8 = Phase::Answered as u8;
-    const CANCELLED: u8 = Phase::Cancelled as u8;
+    let Seen { headers, evidence, sender, .. } = *seen;
     match method {
         Method::Invite | Method::Ack if headers.branch | headers.to_tag == 0 => phase,
         // A refused INVITE that comes again, with credentials for instance, opens the call again. With a To tag it is
         // a re-INVITE of a dialog whose beginning was not seen.
         Method::Invite if phase != ANSWERED => {
-            if headers.to_tag == 0 {
-                UNANSWERED
+            if headers.to_tag != 0 {
+                ANSWERED
+            } else if headers.branch == evidence {
+                // The same INVITE again, late perhaps.
+                phase
+            } else {
+                Phase::Unanswered as u8
+            }
+        }
+        // RFC 3261 17.1.1.3: the ACK of a refusal carries the INVITE's branch, the ACK of a 2xx a new one.
+        Method::Ack if is_open(phase) => {
+            if evidence != 0 && headers.branch == evidence {
+                Phase::Ended as u8
+            } else if seen.sees_answers {
+                // Of an INVITE before the present one.
+                phase
             } else {
                 ANSWERED
             }
         }
-        // RFC 3261 17.1.1.3: the ACK of a refusal carries the INVITE's branch, the ACK of a 2xx a new one.
-        Method::Ack if phase == UNANSWERED || phase == CANCELLED => {
-            if evidence != 0 && headers.branch == evidence { Phase::Ended as u8 } else { ANSWERED }
+        Method::Cancel if is_open(phase) && matches!(sender, Sender::Peer | Sender::Backend) => {
+            Phase::Cancelled as u8
         }
-        Method::Cancel if phase == UNANSWERED && matches!(sender, Sender::Peer | Sender::Backend) => {
-            CANCELLED
-        }
-        Method::Bye if phase == UNANSWERED || phase == ANSWERED || phase == CANCELLED => {
+        Method::Bye if phase == ANSWERED || is_open(phase) => {
             let known = match sender {
                 Sender::Peer | Sender::Backend => true,
                 // Somebody who knows the tag of the other side has seen the dialog.
@@ -85,13 +121,29 @@ pub fn next_phase(phase: u8, method: Method, headers: DialogHeaders, evidence: u
     }
 }
 
+/// The phase after an answer of the backend. Only answers to the INVITE matter, which repeat its branch; those to a CANCEL
+/// do so too (RFC 3261 section 9.1), and are 200 in practice.
+#[inline(always)]
+pub fn phase_after_answer(phase: u8, code: u16, seen: &Seen) -> u8 {
+    let to_invite = seen.evidence != 0 && seen.headers.branch == seen.evidence;
+    if !is_open(phase) || !to_invite || !matches!(seen.sender, Sender::Backend) {
+        return phase;
+    }
+    match code {
+        101..=199 if phase == Phase::Unanswered as u8 => Phase::Ringing as u8,
+        200..=299 if phase != Phase::Cancelled as u8 => Phase::Answered as u8,
+        // RFC 3261 section 21.5.4 and 21.3: somebody else may take the call.
+        300..=399 | 503 if seen.turns_away && phase != Phase::Cancelled as u8 => Phase::TurnedAway as u8,
+        300..=699 => Phase::Ended as u8,
+        _ => phase,
+    }
+}
+
 /// A packet's effect on a state.
 struct Packet<'a, I: Inspect> {
     inspect: &'a I,
     settings: &'a Settings,
-    headers: DialogHeaders,
-    evidence: u32,
-    sender: Sender,
+    seen: &'a Seen,
     listener: Option<u8>,
     now: u32,
 }
@@ -103,9 +155,8 @@ impl<I: Inspect> pin::Step for Packet<'_, I> {
             return state;
         }
         let phase = match self.inspect.kind() {
-            Kind::Request(method) => {
-                next_phase(state.phase, method, self.headers, self.evidence, self.sender)
-            }
+            Kind::Request(method) => next_phase(state.phase, method, self.seen),
+            Kind::Response(code) => phase_after_answer(state.phase, code, self.seen),
             _ => state.phase,
         };
         let listener = match self.listener {
@@ -120,34 +171,32 @@ impl<I: Inspect> pin::Step for Packet<'_, I> {
     }
 }
 
-/// Brings a dialog up to date with a packet of it.
+/// Brings a dialog up to date with a packet of it, and says what changed.
 #[inline(always)]
 pub fn update<T: Tables, I: Inspect>(
     tables: &T,
     found: &pin::Found<T::Slot>,
     inspect: &I,
-    headers: DialogHeaders,
-    sender: Sender,
+    seen: &Seen,
     listener: Option<u8>,
     now: u32,
-) {
-    let evidence = found.dialog.evidence.hash;
-    let packet = Packet { inspect, settings: tables.settings(), headers, evidence, sender, listener, now };
-    let pin::Change { done, before, after } = pin::change(tables, found, &packet);
+) -> pin::Change {
+    let packet = Packet { inspect, settings: tables.settings(), seen, listener, now };
+    let change = pin::change(tables, found, &packet);
+    let pin::Change { done, before, after } = change;
     if !done {
-        return;
+        return change;
     }
+    let opened = after.phase == Phase::Unanswered as u8 && seen.headers.branch != seen.evidence;
+    let answered = before.phase != after.phase && after.phase == Phase::Answered as u8;
     match inspect.kind() {
-        Kind::Request(Method::Invite)
-            if headers.branch != 0
-                && after.phase == Phase::Unanswered as u8
-                && headers.branch != evidence =>
-        {
-            pin::set_evidence(found, headers.branch);
+        Kind::Request(Method::Invite) if opened && seen.headers.branch != 0 => {
+            pin::set_evidence(found, seen.headers.branch);
         }
-        Kind::Request(Method::Ack) if before.phase != after.phase && after.phase == Phase::Answered as u8 => {
-            pin::set_evidence(found, headers.to_tag);
+        Kind::Request(Method::Ack) | Kind::Response(_) if answered => {
+            pin::set_evidence(found, seen.headers.to_tag);
         }
         _ => {}
     }
+    change
 }

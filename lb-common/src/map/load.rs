@@ -1,6 +1,6 @@
 //! BACKEND_LOADS and ZONE_LOADS: what backends and zones carry now, counted by the program, call by call.
 
-use super::backend::Limits;
+use super::backend::{Limits, UNLIMITED};
 use core::mem::size_of;
 
 /// Value of BACKEND_LOADS, by backend id, and of ZONE_LOADS, by zone. The program alone writes it, field by field and
@@ -124,6 +124,23 @@ pub const fn ratio(amount: u64, capacity: u64) -> u32 {
     if quotient > u32::MAX as u64 { u32::MAX } else { quotient as u32 }
 }
 
+/// Whether a backend that takes calls has room for one more at `now`, in monotonic nanoseconds: it does not count as full
+/// after a refusal of its own, fewer calls than `max_channels` are in progress, and the pace of `max_cps` with its burst
+/// lets one in. Says nothing of the operator's will and of health.
+#[inline(always)]
+pub const fn has_room(load: &Load, limits: &Limits, now: u64) -> bool {
+    if limits.max_channels == 0 || limits.max_cps == 0 || now < load.full_until {
+        return false;
+    }
+    let channels = load.in_progress().saturating_add(limits.other_channels as u64);
+    if limits.max_channels != UNLIMITED && channels >= limits.max_channels as u64 {
+        return false;
+    }
+    // What was noted at an earlier limit says nothing once there is none.
+    limits.max_cps == UNLIMITED
+        || load.next_arrival.saturating_sub(now) <= limits.burst as u64 * limits.interval_ns as u64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,5 +198,41 @@ mod tests {
         assert_eq!(utilisation(&Load::default(), &limits, 0), 768);
         assert_eq!(utilisation(&Load::default(), &Limits { capacity_cps: 0, ..limits }, 0), u32::MAX);
         assert_eq!(utilisation(&Load::default(), &Limits { capacity_cps: 0, ..LIMITS }, 0), 0);
+    }
+
+    #[test]
+    fn room_ends_with_the_last_channel() {
+        let with = |channels| Load { channels, ..Load::default() };
+        assert!(has_room(&with(999), &LIMITS, 0));
+        assert!(!has_room(&with(1000), &LIMITS, 0));
+        assert!(has_room(&with(u64::MAX), &LIMITS, 0), "below zero for a moment");
+        let limits = Limits { other_channels: 10, ..LIMITS };
+        assert!(has_room(&with(989), &limits, 0));
+        assert!(!has_room(&with(990), &limits, 0));
+        assert!(has_room(&with(1 << 40), &Limits { max_channels: UNLIMITED, ..LIMITS }, 0));
+    }
+
+    #[test]
+    fn room_ends_with_the_burst() {
+        // 10 calls of 10 ms each may come at once.
+        let load = Load { next_arrival: SECOND, ..Load::default() };
+        assert!(has_room(&load, &LIMITS, SECOND - 100_000_000));
+        assert!(!has_room(&load, &LIMITS, SECOND - 100_000_001));
+        assert!(has_room(&load, &LIMITS, 2 * SECOND));
+        assert!(has_room(&load, &Limits { max_cps: UNLIMITED, interval_ns: 0, ..LIMITS }, 0));
+        let exact = Limits { burst: 0, ..LIMITS };
+        assert!(has_room(&load, &exact, SECOND));
+        assert!(!has_room(&load, &exact, SECOND - 1));
+    }
+
+    #[test]
+    fn a_limit_of_zero_and_a_refusal_leave_no_room() {
+        let idle = Load::default();
+        assert!(has_room(&idle, &LIMITS, 0));
+        assert!(!has_room(&idle, &Limits { max_channels: 0, ..LIMITS }, 0));
+        assert!(!has_room(&idle, &Limits { max_cps: 0, interval_ns: 0, ..LIMITS }, 0));
+        let refused = Load { full_until: SECOND, ..idle };
+        assert!(!has_room(&refused, &LIMITS, SECOND - 1));
+        assert!(has_room(&refused, &LIMITS, SECOND));
     }
 }

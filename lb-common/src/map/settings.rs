@@ -4,7 +4,7 @@ use super::{
     backend::{BackendAddress, NextHop},
     service::Service,
 };
-use crate::hash::HashKey;
+use crate::{hash::HashKey, sip::PLACES};
 use core::mem::size_of;
 
 /// The one value of SETTINGS. All times are in ticks, see [`Settings::tick_shift`].
@@ -82,6 +82,8 @@ pub struct Scratch {
     pub has_call_key: u32,
     /// Offset of the start line in the message.
     pub start: u32,
+    /// Where its headers begin, see [`crate::sip::Place`].
+    pub places: [u32; PLACES],
     /// Source address, network order.
     pub source: u32,
     /// Destination address, network order.
@@ -106,4 +108,4 @@ pub struct Scratch {
     pub _pad: [u8; 5],
 }
 
-const _: () = assert!(size_of::<Scratch>() == 104);
+const _: () = assert!(size_of::<Scratch>() == 104 + 4 * PLACES);

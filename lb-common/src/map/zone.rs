@@ -19,8 +19,10 @@ pub mod zone_will {
 pub struct Zone {
     /// See [`zone_will`].
     pub will: u8,
+    /// 1: its backends are not in this configuration, so that only an address is known to redirect to.
+    pub remote: u8,
     /// Explicit padding.
-    pub _pad: [u8; 3],
+    pub _pad: [u8; 2],
     /// Backends that take new calls: enabled, up, limits above 0.
     pub takers: u32,
     /// Sum of their channels; what utilisation 1 means.

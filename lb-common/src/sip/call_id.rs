@@ -1,15 +1,15 @@
 //! The Call-ID: where its value starts, and the call key made of it.
 
 use super::{
-    Window,
-    lines::{Wanted, search},
-    swar::{self, Pattern},
+    Window, lines,
+    notes::{Notes, Place},
+    swar,
     token::{Delimiters, hash_token},
-    window::skip_lws,
+    window::{advance, skip_lws},
 };
 use crate::{
     hash::HashKey,
-    limits::{MAX_CALL_ID, MAX_LWS, MAX_SCAN_STEPS, SCAN_BLOCK},
+    limits::{MAX_CALL_ID, MAX_LWS},
 };
 
 /// What a message says about its Call-ID.
@@ -40,17 +40,29 @@ pub struct CallKey {
 /// CR; a line that starts with white space continues the one before; the empty line ends the header section; the end of
 /// the datagram ends the last line.
 ///
-/// It gives up after [`MAX_SCAN_STEPS`] steps, and a value behind more than [`MAX_LWS`] bytes of
-/// white space is an empty one.
+/// It gives up after [`MAX_SCAN_STEPS`](crate::limits::MAX_SCAN_STEPS) steps, and a value behind more than [`MAX_LWS`]
+/// bytes of white space is an empty one. What it passes stands in `notes`, which must be empty before.
 #[inline(always)]
-pub fn call_id<W: Window>(w: W, from: usize) -> CallId {
-    match search::<W, Header>(w, from as u32) {
-        Some(behind_colon) => match skip_lws::<W, MAX_LWS>(w, behind_colon) {
-            Some(at) => CallId::Found { at: at as usize },
-            None => CallId::Empty,
-        },
-        None => CallId::Absent,
+pub fn call_id<W: Window, N: Notes>(w: W, from: usize, notes: N) -> CallId {
+    let Some(behind_colon) = lines::to_call_id(w, notes, from as u32) else { return CallId::Absent };
+    notes.note(Place::REST, behind_colon);
+    match value(w, behind_colon) {
+        Some(at) => CallId::Found { at: at as usize },
+        None => CallId::Empty,
     }
+}
+
+/// Offset of the value.
+#[inline(always)]
+fn value<W: Window>(w: W, behind_colon: u32) -> Option<u32> {
+    // As nearly everybody writes it: one space.
+    if let Some(word) = w.word(behind_colon as usize)
+        && swar::byte_of(word, 0) == b' '
+        && swar::byte_of(word, 1) > b' '
+    {
+        return Some(advance(behind_colon, 1));
+    }
+    skip_lws::<W, MAX_LWS>(w, behind_colon)
 }
 
 /// The call key of the Call-ID whose value starts at `at`: the hash of the bytes up to the next SP, HT, CR, LF or the
@@ -60,19 +72,8 @@ pub fn call_id<W: Window>(w: W, from: usize) -> CallId {
 /// they share those, and are steered to the same backend.
 #[inline(always)]
 pub fn call_key<W: Window>(w: W, at: usize, key: &HashKey) -> CallKey {
-    let (hash, len) = hash_token::<W, Space, { MAX_CALL_ID / 8 }>(w, at, key);
-    CallKey { hash, len }
-}
-
-struct Header;
-
-impl Wanted for Header {
-    const LONG: Pattern = Pattern::start(b"call-id");
-    const SHORT: Pattern = Pattern::start(b"i");
-    const STEPS: usize = MAX_SCAN_STEPS;
-    // Enough for any 31 bytes: every step but the first goes on by a byte at least.
-    const TAIL_STEPS: usize = SCAN_BLOCK;
-    const COLON: bool = true;
+    let (hash, len) = hash_token::<W, Space, { MAX_CALL_ID / 8 }>(w, at as u32, key);
+    CallKey { hash, len: len as usize }
 }
 
 /// What ends a Call-ID.

@@ -3,15 +3,21 @@
 mod call_id;
 mod dialog;
 mod lines;
+mod notes;
 mod parameter;
 mod start_line;
 mod swar;
 mod token;
+mod user;
 mod window;
 
 pub use call_id::{CallId, CallKey, call_id, call_key};
 pub use dialog::{DialogHeaders, dialog_headers};
+pub use lines::onward;
+pub use notes::{Noted, Notes, PLACES, Place};
+pub use parameter::parameter;
 pub use start_line::start_line;
+pub use user::{noted_user_key, user_key, user_place};
 pub use window::Bytes;
 
 /// A bounded read-only view of a datagram. The kernel implements it on packet pointers, everything else on slices.

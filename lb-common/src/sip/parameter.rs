@@ -2,10 +2,10 @@
 
 use super::{
     Window,
-    lines::{Wanted, search},
+    notes::{Notes, PLACES, Place},
     swar::{self, Pattern},
     token::{Delimiters, hash_token, is_token},
-    window::{advance, skip_lws},
+    window::{advance, behind, is_space, padded_word_at, skip_lws, some_bytes},
 };
 use crate::{
     hash::{self, HashKey},
@@ -13,24 +13,37 @@ use crate::{
 };
 
 /// A parameter of a header.
-pub(super) trait Parameter: Wanted {
-    /// The parameter's name.
-    const NAME: Pattern;
+#[derive(Clone, Copy)]
+struct Parameter {
+    /// Its name.
+    name: Pattern,
     /// Whether the header is a list, of which only the part before the first comma matters.
-    const LIST: bool;
+    list: bool,
+}
+
+impl Parameter {
+    /// By the header's place. The verifier does not know what it reads from a table at an unknown index: where it does not know
+    /// the place, it walks through what follows once for all of them.
+    const TABLE: [Parameter; PLACES] = {
+        let mut table = [Parameter { name: Pattern::start(b"tag"), list: false }; PLACES];
+        table[Place::VIA.index()] = Parameter { name: Pattern::start(b"branch"), list: true };
+        table
+    };
 }
 
 /// Where the reading of a header stands. Numbers, looked up in tables, not an enum: a state that the verifier
 /// knows makes it verify each step once for each state.
-mod state {
+pub(super) mod state {
+    use crate::sip::swar;
+
     /// Outside quotes and angle brackets.
-    pub(super) const TEXT: u32 = 0;
+    pub(in crate::sip) const TEXT: u32 = 0;
     /// In a quoted string.
-    pub(super) const QUOTED: u32 = 1;
+    const QUOTED: u32 = 1;
     /// In angle brackets.
-    pub(super) const ANGLE: u32 = 2;
+    const ANGLE: u32 = 2;
     /// Behind a semicolon and maybe white space.
-    pub(super) const NAME: u32 = 3;
+    pub(in crate::sip) const NAME: u32 = 3;
 
     /// The bytes that matter in each state but `NAME`, besides LF.
     const MARKS: [[u8; 4]; 4] = [*b"\"<;,", *b"\"\\\"\"", *b">>>>", *b">>>>"];
@@ -40,15 +53,25 @@ mod state {
 
     /// The mark of that number in a state.
     #[inline(always)]
-    pub(super) const fn mark(state: u32, number: usize) -> u8 {
+    const fn mark(state: u32, number: usize) -> u8 {
         let table =
             u32::from_le_bytes([MARKS[0][number], MARKS[1][number], MARKS[2][number], MARKS[3][number]]);
         (table >> (8 * (state & 3))) as u8
     }
 
+    /// Marks LF and the bytes that matter in a state but `NAME`; exact for the first.
+    #[inline(always)]
+    pub(in crate::sip) const fn marks(word: u64, state: u32) -> u64 {
+        swar::equal(word, b'\n')
+            | swar::equal(word, mark(state, 0))
+            | swar::equal(word, mark(state, 1))
+            | swar::equal(word, mark(state, 2))
+            | swar::equal(word, mark(state, 3))
+    }
+
     /// The state that a mark leads to: 2 bits for each state and the mark's low 3 bits, which tell a state's marks apart.
     #[inline(always)]
-    pub(super) const fn next(state: u32, mark: u8) -> u32 {
+    pub(in crate::sip) const fn next(state: u32, mark: u8) -> u32 {
         const TABLE: u64 = {
             let mut table = 0;
             let mut i = 0;
@@ -63,62 +86,53 @@ mod state {
     }
 }
 
-/// Hash of the value of the header's parameter, 0 if there is none. `from` is the offset of the start line.
+/// Hash of the value of a noted header's parameter, 0 if there is none: of the To header's tag (and of the From header's), of the
+/// Via header's branch.
 #[inline(always)]
-pub(super) fn parameter<W: Window, P: Parameter>(w: W, from: u32, key: &HashKey) -> u32 {
-    let Some(value) = value::<W, P>(w, from) else { return 0 };
+pub fn parameter<W: Window, N: Notes>(w: W, notes: N, place: Place, key: &HashKey) -> u32 {
+    let header = notes.noted(place);
+    if header == 0 {
+        return 0;
+    }
+    let Some(value) = value(w, header, &Parameter::TABLE[place.index()]) else { return 0 };
     // Not by the length of the value: the verifier would follow every length on its own from there on.
     if w.byte(value as usize).is_none_or(Separator::delimits) {
         return 0;
     }
-    hash::fold(hash_token::<W, Separator, { MAX_PARAMETER / 8 }>(w, value as usize, key).0)
+    hash::fold(hash_token::<W, Separator, { MAX_PARAMETER / 8 }>(w, value, key).0)
 }
 
 /// Offset of the parameter's value.
 #[inline(always)]
-fn value<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
-    let behind_header_name = search::<W, P>(w, from)?;
-    let text = behind::<W, b':'>(w, behind_header_name)?;
-    let behind_name = find_name::<W, P>(w, text)?;
+fn value<W: Window>(w: W, header: u32, parameter: &Parameter) -> Option<u32> {
+    let text = behind::<W, b':'>(w, header)?;
+    let behind_name = find_name(w, text, parameter)?;
     let value = behind::<W, b'='>(w, behind_name)?;
     skip_lws::<W, MAX_PARAMETER_LWS>(w, value)
 }
 
-/// Offset behind the `BYTE` that is next, white space aside.
-#[inline(always)]
-fn behind<W: Window, const BYTE: u8>(w: W, from: u32) -> Option<u32> {
-    let at = skip_lws::<W, MAX_PARAMETER_LWS>(w, from)?;
-    if w.byte(at as usize)? == BYTE { Some(at + 1) } else { None }
-}
-
 /// Offset behind the parameter's name. The header's text begins at `from`.
 #[inline(always)]
-fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
+fn find_name<W: Window>(w: W, from: u32, parameter: &Parameter) -> Option<u32> {
     let mut state = state::TEXT;
     let mut offset = from;
     let mut step = 0;
     while step < MAX_PARAMETER_STEPS {
         step += 1;
         offset = advance(offset, 0);
-        // Where 8 bytes are not left, one is taken, with bytes behind it that nobody looks for.
-        let (word, len) = match w.word(offset as usize) {
-            Some(word) => (word, 8),
-            None => (w.byte(offset as usize)? as u64 | !0xff, 1),
-        };
+        let (word, len) = some_bytes(w, offset)?;
         if state == state::NAME {
             match word as u8 {
                 b'\n' if !is_space(w, offset + 1) => return None,
                 b' ' | b'\t' | b'\r' | b'\n' => offset += 1,
-                _ if is_name::<W, P>(w, offset, word, len) => return Some(offset + P::NAME.len),
+                _ if is_name(w, offset, word, len, parameter.name) => {
+                    return Some(offset + parameter.name.len);
+                }
                 _ => state = state::TEXT,
             }
             continue;
         }
-        let marks = swar::equal(word, b'\n')
-            | swar::equal(word, state::mark(state, 0))
-            | swar::equal(word, state::mark(state, 1))
-            | swar::equal(word, state::mark(state, 2))
-            | swar::equal(word, state::mark(state, 3));
+        let marks = state::marks(word, state);
         if marks == 0 {
             offset += len;
             continue;
@@ -127,12 +141,13 @@ fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
         offset += skipped + 1;
         match swar::byte_of(word, skipped) {
             b'\n' => {
+                // No fold: the header ends.
                 if !is_space(w, offset) {
                     return None;
                 }
             }
             b',' => {
-                if P::LIST {
+                if parameter.list {
                     return None;
                 }
             }
@@ -148,26 +163,11 @@ fn find_name<W: Window, P: Parameter>(w: W, from: u32) -> Option<u32> {
     None
 }
 
-/// Whether the parameter's name and no longer one stands at `offset`, where `len` bytes of `word` do.
+/// Whether this name and no longer one stands at `offset`, where `len` bytes of `word` do.
 #[inline(always)]
-fn is_name<W: Window, P: Parameter>(w: W, offset: u32, word: u64, len: u32) -> bool {
-    if len == 8 {
-        return P::NAME.matches(word) && !is_token(swar::byte_of(word, P::NAME.len));
-    }
-    let mut name = 0;
-    let mut i = 0;
-    while i < P::NAME.len {
-        let Some(byte) = w.byte((offset + i) as usize) else { return false };
-        name |= (byte as u64) << (8 * i);
-        i += 1;
-    }
-    P::NAME.matches(name) && !w.byte((offset + i) as usize).is_some_and(is_token)
-}
-
-/// Whether the line that starts at `offset` continues the one before.
-#[inline(always)]
-fn is_space<W: Window>(w: W, offset: u32) -> bool {
-    matches!(w.byte(offset as usize), Some(b' ' | b'\t'))
+fn is_name<W: Window>(w: W, offset: u32, word: u64, len: u32, name: Pattern) -> bool {
+    let word = if len == 8 { word } else { padded_word_at(w, offset) };
+    name.matches(word) && !is_token(swar::byte_of(word, name.len))
 }
 
 /// What ends a parameter's value.

@@ -54,6 +54,12 @@ pub(super) const fn first(marks: u64) -> u32 {
     (below.wrapping_mul(LOW) >> 56) as u32
 }
 
+/// A mask of the bytes before the first marked one. One must be marked.
+#[inline(always)]
+pub(super) const fn before_first(marks: u64) -> u64 {
+    ((marks & marks.wrapping_neg()) >> 7).wrapping_sub(1)
+}
+
 /// How many of 32 bytes come before the first that is `byte`; 32 if none is.
 #[inline(always)]
 pub(super) const fn first_of_block(block: [u64; 4], byte: u8) -> u32 {
@@ -114,6 +120,12 @@ impl Pattern {
     pub(super) const fn matches(self, word: u64) -> bool {
         (word | self.case) & self.mask == self.want
     }
+
+    /// Whether the first byte is.
+    #[inline(always)]
+    pub(super) const fn matches_first(self, word: u64) -> bool {
+        ((word | self.case) ^ self.want) as u8 == 0
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +142,7 @@ mod tests {
         for place in 0..8 {
             assert_eq!(first(0x80 << (8 * place)), place);
             assert_eq!(first(HIGH << (8 * place)), place, "marks after the first do not matter");
+            assert_eq!(before_first(HIGH << (8 * place)), (1 << (8 * place)) - 1);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The window that everything but the kernel uses, and reading near the end of any.
 
 use super::{Window, swar};
-use crate::limits::SCAN_BLOCK;
+use crate::limits::{MAX_PARAMETER_LWS, SCAN_BLOCK};
 
 /// A datagram in a slice.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +37,13 @@ pub(super) const fn advance(offset: u32, by: u32) -> u32 {
     offset.wrapping_add(by).wrapping_add(square.wrapping_mul(square) & 8)
 }
 
+/// `number`, of which neither the compiler nor the verifier knows anything any more, by the same property of `seed`. The verifier
+/// walks once through what follows, not once for each number that it knew.
+#[inline(always)]
+pub(super) const fn hidden(number: u32, seed: u32) -> u32 {
+    number ^ (advance(seed, 0).wrapping_sub(seed) >> 3).wrapping_neg()
+}
+
 /// 8 bytes at `at`, with LF in place of those that are not there: the end of a datagram ends its line.
 #[inline(always)]
 pub(super) fn padded_word_at<W: Window>(w: W, at: u32) -> u64 {
@@ -53,26 +60,51 @@ pub(super) fn padded_word_at<W: Window>(w: W, at: u32) -> u64 {
     word
 }
 
+/// 8 bytes, or where they are not left one with bytes behind it that nobody looks for; and how many.
+#[inline(always)]
+pub(super) fn some_bytes<W: Window>(w: W, at: u32) -> Option<(u64, u32)> {
+    match w.word(at as usize) {
+        Some(word) => Some((word, 8)),
+        None => Some((w.byte(at as usize)? as u64 | !0xff, 1)),
+    }
+}
+
 /// Skips white space and folds (LWS, RFC 3261 section 25.1) from `from` on: the offset of the first other byte, unless the
 /// line or the datagram ends before, or there are more than `MOST`.
 #[inline(always)]
 pub(super) fn skip_lws<W: Window, const MOST: usize>(w: W, from: u32) -> Option<u32> {
     let mut at = from;
-    let mut before = b' ';
-    let mut skipped = 0;
-    while skipped <= MOST {
-        skipped += 1;
+    let mut step = 0;
+    while step <= MOST {
+        step += 1;
         let byte = w.byte(at as usize)?;
-        before = match (before, byte) {
-            (b' ' | b'\n', b' ' | b'\t') => b' ',
-            (b' ', b'\r') => b'\r',
-            (b' ' | b'\r', b'\n') => b'\n',
-            (_, b'\r' | b'\n') | (b'\r' | b'\n', _) => return None,
-            _ => return Some(at),
+        at = match byte {
+            b' ' | b'\t' => advance(at, 1),
+            b'\r' | b'\n' => {
+                // CR LF or LF alone; bit 2 is what tells the two bytes apart.
+                let line_feed = at + (byte >> 2 & 1) as u32;
+                if w.byte(line_feed as usize)? != b'\n' || !is_space(w, line_feed + 1) {
+                    return None;
+                }
+                advance(line_feed, 2)
+            }
+            _ => return if at.wrapping_sub(from) <= MOST as u32 { Some(at) } else { None },
         };
-        at = advance(at, 1);
     }
     None
+}
+
+/// Whether SP or HT stands at `at`.
+#[inline(always)]
+pub(super) fn is_space<W: Window>(w: W, at: u32) -> bool {
+    matches!(w.byte(at as usize), Some(b' ' | b'\t'))
+}
+
+/// Offset behind the `BYTE` that is next, white space and folds of at most [`MAX_PARAMETER_LWS`] bytes aside.
+#[inline(always)]
+pub(super) fn behind<W: Window, const BYTE: u8>(w: W, from: u32) -> Option<u32> {
+    let at = skip_lws::<W, MAX_PARAMETER_LWS>(w, from)?;
+    if w.byte(at as usize)? == BYTE { Some(at + 1) } else { None }
 }
 
 #[cfg(test)]
@@ -95,6 +127,13 @@ mod tests {
         for offset in (0..1 << 16).chain([u32::MAX - 9, 1 << 31]) {
             assert_eq!(advance(offset, 1), offset + 1);
             assert_eq!(advance(offset, 8), offset + 8);
+        }
+    }
+
+    #[test]
+    fn what_is_hidden_stays_the_same() {
+        for seed in (0..1 << 10).chain([u32::MAX, 1 << 31]) {
+            assert_eq!(hidden(seed ^ 0x1234_5678, seed), seed ^ 0x1234_5678);
         }
     }
 

@@ -1,5 +1,10 @@
 //! Part of the door to map memory: the packet in hand, in this CPU's SCRATCH.
 
+#![allow(
+    unsafe_code,
+    reason = "as in the door that it is part of, and the test-only programs have this part alone"
+)]
+
 use core::ptr::{read_volatile, write_volatile};
 use lb_common::{
     decide::steer::Choosing,
@@ -8,7 +13,7 @@ use lb_common::{
         service::Service,
         settings::Scratch,
     },
-    sip::Kind,
+    sip::{Kind, Notes, Place},
     verdict::Verdict,
 };
 
@@ -136,9 +141,12 @@ impl ScratchCell {
         }
     }
 
-    /// Notes what the message is and where it starts.
+    /// Notes what the message is and where it starts, and that nothing else is known of it.
     #[inline(always)]
     pub fn set_start(self, kind: Kind, start: usize) {
+        for place in Place::ALL {
+            self.note(place, 0);
+        }
         // SAFETY: as in `set_service`.
         unsafe {
             write_volatile(&raw mut (*self.0).kind, kind.to_number() as u32);
@@ -207,5 +215,19 @@ impl ScratchCell {
             write_volatile(&raw mut (*self.0).swept_at, jiffies);
             before != jiffies
         }
+    }
+}
+
+impl Notes for ScratchCell {
+    #[inline(always)]
+    fn note(&self, place: Place, offset: u32) {
+        // SAFETY: as in `set_service`; a place is an index of the array, as its mask tells the verifier.
+        unsafe { write_volatile((&raw mut (*self.0).places).cast::<u32>().add(place.index()), offset) }
+    }
+
+    #[inline(always)]
+    fn noted(&self, place: Place) -> u32 {
+        // SAFETY: as in `note`.
+        unsafe { read_volatile((&raw const (*self.0).places).cast::<u32>().add(place.index())) }
     }
 }

@@ -1,13 +1,14 @@
 //! Third stage: what the message is, its Call-ID, and on demand the headers that tell how its dialog goes on.
 
+use super::parse::mapped;
 use crate::{
     apart,
-    maps::{Inspected, ScratchCell},
+    maps::{self, Inspected, ScratchCell},
     packet::Packet,
 };
 use lb_common::{
-    decide::Inspect,
-    map::settings::Settings,
+    decide::{Inspect, source::source_hash},
+    map::{settings::Settings, zone::hash_by},
     sip::{self, CallId, DialogHeaders, Kind},
 };
 
@@ -33,7 +34,7 @@ pub fn inspect(packet: &Packet, payload_at: usize, settings: &Settings, scratch:
     let Inspected { kind, start, .. } = scratch.message();
     let call_key = match kind {
         Kind::KeepAlive | Kind::Stun => None,
-        _ => match sip::call_id(window, start) {
+        _ => match sip::call_id(window, start, scratch) {
             CallId::Found { at } => Some(sip::call_key(window, at, &settings.hash_key).hash),
             CallId::Empty | CallId::Absent => None,
         },
@@ -49,6 +50,15 @@ impl Inspect for Message {
 
     #[inline(always)]
     fn dialog_headers(&self) -> DialogHeaders {
-        apart::dialog_headers(&self.packet, self.payload_at, self.scratch.message().start)
+        apart::dialog_headers(&self.packet, self.payload_at, self.scratch)
+    }
+
+    #[inline(always)]
+    fn ring_key(&self, by: u8) -> Option<u64> {
+        if by == hash_by::SOURCE {
+            let address = mapped(self.scratch.datagram().source);
+            return maps::settings().map(|settings| source_hash(&settings.hash_key, &address, 0));
+        }
+        apart::user_key(&self.packet, self.payload_at, self.scratch, self.scratch.message().start, by)
     }
 }

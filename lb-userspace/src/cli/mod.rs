@@ -3,6 +3,7 @@
 //! With `--json` every command prints exactly one document, also when it fails.
 
 mod backend;
+mod change;
 mod check;
 mod completions;
 mod counters;
@@ -14,6 +15,7 @@ mod reload;
 mod run;
 mod service;
 mod status;
+mod zone;
 
 use crate::{
     config,
@@ -48,6 +50,9 @@ struct Cli {
     /// Where the socket and the lock are.
     #[arg(long, global = true, hide = true, env = "SIPSTEER_RUN_DIR", default_value = control::RUN_DIR)]
     run_dir: PathBuf,
+    /// Where what operators want is kept.
+    #[arg(long, global = true, hide = true, env = "SIPSTEER_STATE_DIR", default_value = control::STATE_DIR)]
+    state_dir: PathBuf,
     #[command(subcommand)]
     command: Command,
 }
@@ -61,6 +66,8 @@ enum Command {
     Status(status::Arguments),
     #[command(subcommand)]
     Backend(backend::Command),
+    #[command(subcommand)]
+    Zone(zone::Command),
     #[command(subcommand)]
     Service(service::Command),
     #[command(subcommand)]
@@ -80,6 +87,14 @@ impl Command {
             Command::Reload(_) => "reload",
             Command::Status(_) => "status",
             Command::Backend(backend::Command::List(_)) => "backend-list",
+            Command::Backend(backend::Command::Drain(_)) => "backend-drain",
+            Command::Backend(backend::Command::Enable(_)) => "backend-enable",
+            Command::Backend(backend::Command::Disable(_)) => "backend-disable",
+            Command::Backend(backend::Command::Limit(_)) => "backend-limit",
+            Command::Backend(backend::Command::Weight(_)) => "backend-weight",
+            Command::Zone(zone::Command::List(_)) => "zone-list",
+            Command::Zone(zone::Command::Disable(_)) => "zone-disable",
+            Command::Zone(zone::Command::Enable(_)) => "zone-enable",
             Command::Service(service::Command::List(_)) => "service-list",
             Command::Dialog(dialog::Command::Show(_)) => "dialog-show",
             Command::Counters(_) => "counters",
@@ -111,8 +126,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };
-    let context =
-        Context { json: cli.json, places: Places { pins: PinDir::new(cli.pin_dir), run_dir: cli.run_dir } };
+    let places = Places { pins: PinDir::new(cli.pin_dir), run_dir: cli.run_dir, state_dir: cli.state_dir };
+    let context = Context { json: cli.json, places };
     let name = cli.command.name();
     let facts = crate::view::facts::Facts::read(&context.places.facts());
     match dispatch(cli.command, &context) {
@@ -128,7 +143,10 @@ fn dispatch(command: Command, context: &Context) -> Result<Output, Failure> {
         Command::Check(arguments) => check::run(&arguments, context),
         Command::Reload(_) => reload::run(context),
         Command::Status(arguments) => status::run(&arguments, context),
-        Command::Backend(backend::Command::List(arguments)) => backend::list(&arguments, context),
+        Command::Backend(command) => backend::run(command, context),
+        Command::Zone(zone::Command::List(_)) => zone::list(context),
+        Command::Zone(zone::Command::Disable(arguments)) => zone::disable(arguments, context),
+        Command::Zone(zone::Command::Enable(arguments)) => zone::enable(arguments, context),
         Command::Service(service::Command::List(_)) => service::list(context),
         Command::Dialog(dialog::Command::Show(arguments)) => dialog::show(&arguments, context),
         Command::Counters(arguments) => counters::run(&arguments, context),

@@ -107,7 +107,9 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     let widths: [usize; N] = std::array::from_fn(width);
     let numeric: [bool; N] = std::array::from_fn(|i| {
         !rows.is_empty()
-            && rows.iter().all(|row| row[i].chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-')))
+            && rows
+                .iter()
+                .all(|row| row[i].chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.' | '/' | '-')))
     });
     let mut text = String::new();
     let headings = headings.map(str::to_owned);

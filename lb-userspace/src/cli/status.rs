@@ -3,7 +3,7 @@
 use super::{
     Context, backend,
     output::{Output, grouped, table},
-    service,
+    service, zone,
 };
 use crate::{
     control::{client, start},
@@ -13,16 +13,21 @@ use crate::{
     },
     failure::{Failure, Kind},
     view::{
-        backends::InterfaceNames,
+        backends::{BackendView, InterfaceNames},
         facts::Facts,
         status::{InterfaceView, State, Status, from_maps},
     },
 };
 use hyper::Method;
+use std::collections::BTreeMap;
+
+/// Most backends that are shown.
+const SHOWN: usize = 20;
 
 /// Show how the balancer is, and what needs attention.
 ///
-/// Asks the daemon; without one, as root, it reads the pinned maps.
+/// Asks the daemon; without one, as root, it reads the pinned maps. Of more than 20 backends it shows those that are down,
+/// full, not enabled or without a next hop.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -65,7 +70,9 @@ fn better(asked: Failure, read: Failure) -> Failure {
 fn without_daemon(context: &Context, facts: &Facts) -> Result<Status, Failure> {
     let pins = &context.places.pins;
     let maps = Maps::open(pins)?;
-    from_maps(pins, &maps, &links()?, &facts.zones)
+    let mut status = from_maps(pins, &maps, &links()?)?;
+    status.differences = facts.differences.clone();
+    Ok(status)
 }
 
 /// The interfaces of the host.
@@ -108,13 +115,16 @@ fn details(status: &Status) -> String {
             daemon.pid, daemon.started, daemon.config, daemon.configured
         ));
     }
+    text.push_str(&slow_path(status));
     text.push('\n');
     let rows: Vec<[String; 4]> = status.interfaces.iter().map(interface_row).collect();
     text.push_str(&table(["INTERFACE", "MODE", "PROGRAM", "LINK"], &rows));
     text.push('\n');
     text.push_str(&service::text(&status.services));
     text.push('\n');
-    text.push_str(&backend::text(&status.backends));
+    text.push_str(&zone::text(&status.zones));
+    text.push('\n');
+    text.push_str(&backends(&status.backends));
     let dialogs = &status.dialogs;
     text.push_str(&format!(
         "\nDIALOGS  {} of {} ({} %), unconfirmed {}\n",
@@ -123,10 +133,38 @@ fn details(status: &Status) -> String {
         dialogs.percent(),
         grouped(dialogs.unconfirmed)
     ));
+    text.push_str(&slow_path(status));
+    text.push_str(&backend::told(&status.differences));
     for sentence in &status.attention {
         text.push_str(&format!("Look at: {sentence}\n"));
     }
     text
+}
+
+/// Backends as a table that fits a screen.
+fn backends(views: &[BackendView]) -> String {
+    if views.len() <= SHOWN {
+        return backend::text(views);
+    }
+    let odd = |view: &&BackendView| {
+        view.will != "enabled" || view.health != "up" || view.full.is_some() || view.next_hop.is_none()
+    };
+    let odd: Vec<BackendView> = views.iter().filter(odd).take(SHOWN).cloned().collect();
+    let shown = if odd.is_empty() { String::new() } else { backend::text(&odd) };
+    format!("{shown}{} of {} backends; `sipsteer backend list` shows all\n", odd.len(), views.len())
+}
+
+/// What the daemon answered itself, if anything.
+fn slow_path(status: &Status) -> String {
+    let counts = |counts: &BTreeMap<String, u64>| {
+        let words =
+            counts.iter().map(|(name, count)| format!("{} {}", name.replace('_', " "), grouped(*count)));
+        words.collect::<Vec<_>>().join(", ")
+    };
+    let Some(view) = status.daemon.as_ref().map(|d| &d.slow_path) else { return String::new() };
+    let lines = [("ANSWERED", counts(&view.answered)), ("UNANSWERED", counts(&view.not_answered))];
+    let told = lines.iter().filter(|(_, counts)| !counts.is_empty());
+    told.map(|(title, counts)| format!("{title}  {counts}\n")).collect()
 }
 
 fn interface_row(view: &InterfaceView) -> [String; 4] {

@@ -1,6 +1,6 @@
 //! Broken files: one line of a good file is replaced, and exactly the expected complaints come, each at its line.
 
-use super::{Code, Code::*, Complaints, Severity, parse};
+use super::{Code, Code::*, Complaints, Overflow, Severity, parse};
 
 /// A good file; the tables below name its lines.
 const GOOD: [&str; 20] = [
@@ -49,7 +49,7 @@ const SYNTAX: &[Case] = &[
     (16, "address = 10.0.0.11:5060", &[(Syntax, 16)]),
     (2, "name = 'lb1'\nname = 'lb2'", &[(DuplicateKey, 3)]),
     (4, "[node]\nzone = 'uk'\n[dialogs]", &[(DuplicateKey, 4)]),
-    (13, "", &[(DuplicateKey, 14), (UnknownKey, 15), (NoEffect, 16)]),
+    (13, "", &[(DuplicateKey, 14), (UnknownKey, 15)]),
     (17, "[backend]", &[(DuplicateKey, 17)]),
     // Two mistakes of syntax, and two others between them.
     (
@@ -96,6 +96,20 @@ const KEYS: &[Case] = &[
     (14, "name = 'sw1'\nmax_cps = '100'", &[(WrongType, 15)]),
     (14, "name = 'sw1'\nmax_channels = true", &[(WrongType, 15)]),
     (14, "name = 'sw1'\nmax_channels = 'endless'", &[(UnknownValue, 15)]),
+    (14, "name = 'sw1'\ncps_burst = 'unlimited'", &[(WrongType, 15)]),
+    (9, "bound = '1.25'", &[(WrongType, 9)]),
+    (9, "target_utilisation = 'half'", &[(WrongType, 9)]),
+    (9, "retry_after = 'soon'", &[(WrongType, 9)]),
+    (9, "retry_after = [1]", &[(WrongType, 9)]),
+    (9, "retry_after = [1, 2, 3]", &[(WrongType, 9)]),
+    (9, "retry_after = ['a', 31]", &[(WrongType, 9), (OutOfRange, 9)]),
+    (9, "retry_refused = 1", &[(WrongType, 9)]),
+    (9, "full_after_refusal = '3s'", &[(WrongType, 9)]),
+    (9, "options = true", &[(WrongType, 9)]),
+    (10, "zones = 'uk'", &[(WrongType, 10), (BackendInNoService, 15), (BackendInNoService, 19)]),
+    (10, "zones = ['uk', 1]", &[(WrongType, 10)]),
+    (10, "zones = ['uk', { overflow = 'redirect' }]", &[(MissingKey, 10)]),
+    (10, "zones = ['uk', { zone = 'x', overflows = 'redirect' }]", &[(UnknownKey, 10), (EmptyService, 10)]),
 ];
 
 /// Values by themselves.
@@ -135,9 +149,12 @@ const VALUES: &[Case] = &[
     (8, "listen = []", &[(EmptyService, 8)]),
     (9, "forwarding = 'ipip'", &[(NotYet, 9)]),
     (9, "forwarding = 'l3'", &[(UnknownValue, 9)]),
-    (9, "policy = 'least-loaded'", &[(NotYet, 9)]),
-    (9, "policy = 'primary-secondary'", &[(NotYet, 9)]),
-    (9, "overflow = 'redirect'", &[(NotYet, 9)]),
+    (9, "policy = 'least-laoded'", &[(UnknownValue, 9)]),
+    (9, "hash_by = 'from'", &[(UnknownValue, 9)]),
+    (9, "overflow = 'reject'", &[(UnknownValue, 9)]),
+    (9, "options = 'ignore'", &[(UnknownValue, 9)]),
+    (10, "zones = ['uk', { zone = 'uk', overflow = 'drop' }]", &[(DuplicateItem, 10), (UnknownValue, 10)]),
+    (10, "zones = [{ zone = 'u k' }, 'uk']", &[(BadName, 10)]),
     (12, "name = 'uk'\naddress = 'a b'", &[(BadAddress, 13)]),
     (12, "name = 'uk'\naddress = 'a.example.com:0'", &[(BadAddress, 13)]),
     (16, "address = '10.0.0.11'", &[(BadAddress, 16)]),
@@ -176,17 +193,47 @@ const TOGETHER: &[Case] = &[
     (10, "zones = []", &[(EmptyService, 10), (BackendInNoService, 15), (BackendInNoService, 19)]),
     (10, "zones = ['uk', 'france']", &[(EmptyService, 10)]),
     (10, "zones = ['uk', 'uk']", &[(DuplicateItem, 10)]),
+    (10, "overflow = 'redirect'\nzones = ['france', 'uk']", &[(EmptyService, 11), (NoAddress, 11)]),
+    (
+        10,
+        "overflow = 'redirect'\nzones = ['uk', 'x']\n[[zone]]\nname = 'x'\naddress = '203.0.113.10'",
+        &[(RedirectLoop, 11)],
+    ),
+    (
+        10,
+        "zones = ['uk', { zone = 'x', overflow = 'redirect' }]\n[[zone]]\nname = 'x'\naddress = '203.0.113.10:5060'",
+        &[(RedirectLoop, 10)],
+    ),
 ];
 
 /// What is only warned about.
 const WARNINGS: &[Case] = &[
     (12, "name = 'france'", &[(Unused, 12)]),
-    (12, "name = 'uk'\naddress = 'sip.uk.example.com:5060'", &[(NoEffect, 13)]),
-    (14, "name = 'sw1'\nmax_cps = 100", &[(NoEffect, 15)]),
-    (18, "name = 'sw2'\nmax_channels = 5", &[(NoEffect, 19)]),
+    (12, "name = 'uk'\naddress = '203.0.113.10:5060'", &[]),
+    (14, "name = 'sw1'\nmax_cps = 100\ncps_burst = 0", &[]),
+    (18, "name = 'sw2'\nmax_channels = 5", &[]),
     (14, "name = 'sw1'\nmax_cps = 'unlimited'", &[]),
     (14, "name = 'sw1'\nmax_cps = 0", &[]),
-    (9, "policy = 'consistent'\noverflow = 'forward'", &[]),
+    (14, "name = 'sw1'\ncps_burst = 5\nmax_cps = 'unlimited'", &[(NoEffect, 15)]),
+    (14, "name = 'sw1'\ncps_burst = 5\nmax_cps = 0", &[(NoEffect, 15)]),
+    (9, "policy = 'consistent'\nbound = 2\noverflow = 'redirect'", &[]),
+    (9, "policy = 'least-loaded'\nbound = 2", &[(NoEffect, 10)]),
+    (9, "policy = 'primary-secondary'\nbound = 'none'", &[(NoEffect, 10)]),
+    (9, "retry_refused = false\nfull_after_refusal = 5", &[]),
+    (
+        9,
+        "forwarding = 'l2'\nretry_refused = false\nfull_after_refusal = 5",
+        &[(NoEffect, 10), (NoEffect, 11)],
+    ),
+    (10, "zones = [{ zone = 'uk', overflow = 'redirect' }]", &[(NoEffect, 10)]),
+    (10, "zones = [{ zone = 'uk', overflow = 'forward' }]", &[]),
+    (10, "overflow = 'redirect'\nzones = ['uk', 'x']", &[(EmptyService, 11)]),
+    (10, "overflow = 'redirect'\nzones = ['uk', 'x']\n[[zone]]\nname = 'x'\naddress = '203.0.113.11'", &[]),
+    (
+        10,
+        "overflow = 'redirect'\nzones = ['uk', 'x']\n[[zone]]\nname = 'x'\naddress = 'sip.example.com'",
+        &[],
+    ),
     (
         5,
         "shortened = true\nended = '1s'\nunanswered = '2s'\nanswered = '500s'\nsubscribed = '2s'",
@@ -258,6 +305,72 @@ fn warnings_do_not_refuse() {
         assert_eq!(codes_and_lines(&warnings), case.2, "{}\n{warnings}", case.1);
         assert!(warnings.complaints.iter().all(|c| c.severity == Severity::Warning));
     }
+}
+
+/// The example of the design, as it stands there.
+#[test]
+fn a_file_with_a_zone_that_is_not_built_yet_is_taken() {
+    let file = r#"
+[node]
+name = "lb1"                       # this balancer
+interfaces = ["eth0"]              # where XDP attaches
+xdp_mode = "auto"                  # auto | native | generic
+hash_key_file = "/etc/sipsteer/hash.key"   # 16 bytes hex; same on every balancer of a cluster
+zone = "uk"
+[[service]]
+name = "trunks"
+listen = ["203.0.113.10:5060/udp"]
+forwarding = "nat"                 # nat | l2 | ipip
+policy = "consistent"              # consistent | least-loaded | primary-secondary
+zones = ["uk", "germany"]          # tiers, in order
+overflow = "redirect"              # what a remote tier means: redirect (302) | forward
+[[zone]]
+name = "uk"
+address = "sip.uk.example.com:5060"    # what a 302 from elsewhere names
+[[backend]]
+name = "sw1"
+zone = "uk"
+address = "10.0.0.11:5060"
+max_cps = 100                      # default 100; 0 = no new calls; "unlimited" is spelt out
+max_channels = 1000                # default 1000
+weight = 100
+"#;
+    let loaded = parse(file, "f.toml").unwrap_or_else(|c| panic!("{c}"));
+    assert_eq!(codes_and_lines(&loaded.warnings), [(EmptyService, 13)], "{}", loaded.warnings);
+    let overflows: Vec<Overflow> = loaded.config.services[0].tiers.iter().map(|t| t.overflow).collect();
+    assert_eq!(overflows, [Overflow::Forward, Overflow::Redirect]);
+}
+
+#[test]
+fn backends_that_callers_reach_themselves_need_no_address_for_a_redirect() {
+    let two_zones = replaced(&(19, "zone = 'france'", &[]));
+    let lists = two_zones.replace("zones = ['uk']", "zones = ['uk', 'france']\noverflow = 'redirect'");
+    let refused = parse(&lists, "f.toml").expect_err("nat");
+    assert_eq!(codes_and_lines(&refused), [(NoAddress, 10)]);
+    assert!(refused.render(false).contains("overflow = \"forward\""), "{refused}");
+    for taken in [
+        lists.replace("'nat'", "'l2'"),
+        lists.replace("overflow = 'redirect'", "overflow = 'forward'"),
+        lists.replace("[[zone]]", "[[zone]]\nname = 'france'\naddress = 'sip.fr.example.com'\n[[zone]]"),
+    ] {
+        let warnings = parse(&taken, "f.toml").unwrap_or_else(|c| panic!("{c}")).warnings;
+        assert!(warnings.is_empty(), "{warnings}");
+    }
+}
+
+#[test]
+fn one_tier_may_differ_from_the_others() {
+    let zones =
+        "zones = ['uk', { zone = 'x', overflow = 'forward' }, 'y', { zone = 'z' }]\noverflow = 'redirect'";
+    let mut file = replaced(&(10, zones, &[]));
+    for zone in ["x", "y", "z"] {
+        file.push_str(&format!("[[zone]]\nname = '{zone}'\naddress = '{zone}.example.com'\n"));
+    }
+    file.push_str("[[backend]]\nname = 'sw3'\nzone = 'x'\naddress = '10.0.0.13:5060'\n");
+    let service = parse(&file, "f.toml").unwrap_or_else(|c| panic!("{c}")).config.services.remove(0);
+    use Overflow::{Forward, Redirect};
+    let tiers: Vec<_> = service.tiers.iter().map(|t| (t.zone.as_str(), t.overflow)).collect();
+    assert_eq!(tiers, [("uk", Forward), ("x", Forward), ("y", Redirect), ("z", Redirect)]);
 }
 
 #[test]

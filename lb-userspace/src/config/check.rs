@@ -1,9 +1,9 @@
 //! What must hold between values of a file: uniqueness, references, bounds.
 
 use super::{
-    Forwarding,
+    Forwarding, check_service,
     complaint::Code,
-    draft::{DialogsDraft, Draft},
+    draft::{DialogsDraft, Draft, ServiceDraft},
     report::{Report, quoted, words},
 };
 use lb_common::limits;
@@ -28,6 +28,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     addresses(draft, report);
     references(draft, report);
     services_per_backend(draft, report);
+    check_service::draft(draft, report);
     lifetimes(&draft.dialogs, report);
 }
 
@@ -51,12 +52,13 @@ fn counts(draft: &Draft, report: &mut Report<'_>) {
             "a service",
             report,
         );
-        at_most(limits::MAX_TIERS, &spans(&service.zones), "zones", "a service", report);
-        once(&service.zones, Code::DuplicateItem, "zone in this list", report);
+        let tiers: Vec<Span> = service.zones().map(|z| z.span).collect();
+        at_most(limits::MAX_TIERS, &tiers, "zones", "a service", report);
+        once(service.zones(), Code::DuplicateItem, "zone in this list", report);
     }
     let mut zones: BTreeMap<&str, Span> = BTreeMap::new();
     let declared = draft.zones.iter().filter_map(|z| z.name.as_ref());
-    let listed = draft.services.iter().flat_map(|s| &s.zones);
+    let listed = draft.services.iter().flat_map(ServiceDraft::zones);
     for zone in declared.chain(listed).chain(draft.backends.iter().filter_map(|b| b.zone.as_ref())) {
         let first = zones.entry(&zone.value).or_insert(zone.span);
         first.start = first.start.min(zone.span.start);
@@ -134,10 +136,10 @@ fn addresses(draft: &Draft, report: &mut Report<'_>) {
     }
 }
 
-/// Zones hold services and backends together: every backend must be reachable, every tier must have one.
+/// Zones hold services and backends together: every backend must be reachable.
 fn references(draft: &Draft, report: &mut Report<'_>) {
     let listed: BTreeSet<&str> =
-        draft.services.iter().flat_map(|s| &s.zones).map(|z| z.value.as_str()).collect();
+        draft.services.iter().flat_map(ServiceDraft::zones).map(|z| z.value.as_str()).collect();
     let manned: BTreeSet<&str> =
         draft.backends.iter().filter_map(|b| b.zone.as_ref()).map(|z| z.value.as_str()).collect();
     for zone in draft.backends.iter().filter_map(|b| b.zone.as_ref()) {
@@ -147,16 +149,6 @@ fn references(draft: &Draft, report: &mut Report<'_>) {
                 format!("add it to the `zones` of a service{}, or move the backend", one_of(&listed));
             let words = words(message, "this backend would never get a call", remedy);
             report.error(Code::BackendInNoService, zone.span, words);
-        }
-    }
-    for zone in draft.services.iter().flat_map(|s| &s.zones) {
-        if !manned.contains(zone.value.as_str()) {
-            let message = format!("the zone {} has no backend", quoted(&zone.value));
-            let remedy = format!(
-                "add a [[backend]] with `zone = \"{}\"`, or remove the zone from the list",
-                zone.value
-            );
-            report.error(Code::EmptyService, zone.span, words(message, "its calls would go nowhere", remedy));
         }
     }
     for zone in &draft.zones {
@@ -198,7 +190,7 @@ fn one_of(names: &BTreeSet<&str>) -> String {
 fn services_per_backend(draft: &Draft, report: &mut Report<'_>) {
     let mut listing: BTreeMap<&str, Vec<Span>> = BTreeMap::new();
     for service in draft.services.iter().filter(|s| s.forwarding == Some(Forwarding::Nat)) {
-        let zones: BTreeMap<&str, Span> = service.zones.iter().map(|z| (z.value.as_str(), z.span)).collect();
+        let zones: BTreeMap<&str, Span> = service.zones().map(|z| (z.value.as_str(), z.span)).collect();
         for (zone, span) in zones {
             listing.entry(zone).or_default().push(span);
         }

@@ -69,6 +69,10 @@ codes! {
     EmptyService = "empty-service";
     /// A backend in a zone that no service lists.
     BackendInNoService = "backend-in-no-service";
+    /// Callers are redirected to a zone that has no address to name.
+    NoAddress = "no-address";
+    /// Callers are redirected to where they come from.
+    RedirectLoop = "redirect-loop";
     /// The node's zone is not a zone of this file.
     UnknownZone = "unknown-zone";
     /// More of something than there is room for.
@@ -92,6 +96,7 @@ impl Code {
             Code::MissingKey
                 | Code::EmptyService
                 | Code::BackendInNoService
+                | Code::NoAddress
                 | Code::UnknownZone
                 | Code::Unused
         )

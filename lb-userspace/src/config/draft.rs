@@ -1,8 +1,10 @@
 //! A file as it was understood so far: what could not be read is absent, and every value knows its place.
 
-use super::{Backend, Config, Dialogs, Forwarding, Node, Service, XdpMode, Zone};
+use super::{
+    Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Service, Tier, XdpMode, Zone,
+};
 use lb_common::limits;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 use toml_span::{Span, Spanned};
 
 /// The whole file.
@@ -42,13 +44,32 @@ pub(super) struct ServiceDraft {
     pub(super) name: Option<Spanned<String>>,
     pub(super) listen: Vec<Spanned<SocketAddr>>,
     pub(super) forwarding: Option<Forwarding>,
-    pub(super) zones: Vec<Spanned<String>>,
+    pub(super) policy: Policy,
+    /// Where `bound` stands.
+    pub(super) bound: Option<Span>,
+    pub(super) hash_by: HashBy,
+    pub(super) target: u16,
+    pub(super) tiers: Vec<TierDraft>,
+    pub(super) answers_options: bool,
+    pub(super) retry_after: Option<RangeInclusive<u32>>,
+    pub(super) retries_refused: bool,
+    pub(super) full_after_refusal: Duration,
+    /// Where keys stand that are about a backend's own answers, and which they are.
+    pub(super) refusals: Vec<(&'static str, Span)>,
+}
+
+/// One of a service's zones.
+pub(super) struct TierDraft {
+    pub(super) zone: Spanned<String>,
+    pub(super) overflow: Overflow,
+    /// Where `overflow` stands for this tier alone.
+    pub(super) own_overflow: Option<Span>,
 }
 
 /// `[[zone]]`.
 pub(super) struct ZoneDraft {
     pub(super) name: Option<Spanned<String>>,
-    pub(super) address: Option<String>,
+    pub(super) address: Option<Spanned<String>>,
 }
 
 /// `[[backend]]`.
@@ -58,6 +79,7 @@ pub(super) struct BackendDraft {
     pub(super) zone: Option<Spanned<String>>,
     pub(super) address: Option<Spanned<SocketAddr>>,
     pub(super) max_cps: Option<u32>,
+    pub(super) cps_burst: Option<Spanned<u32>>,
     pub(super) max_channels: Option<u32>,
     pub(super) weight: u16,
 }
@@ -99,15 +121,41 @@ impl DialogsDraft {
 }
 
 impl ServiceDraft {
+    /// Its zones, tier by tier.
+    pub(super) fn zones(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.tiers.iter().map(|t| &t.zone)
+    }
+
+    /// Tiers that calls get to by redirect.
+    pub(super) fn redirects(&self) -> impl Iterator<Item = &Spanned<String>> {
+        self.tiers.iter().skip(1).filter(|t| t.overflow == Overflow::Redirect).map(|t| &t.zone)
+    }
+
     fn finish(self) -> Option<Service> {
-        let (listen, zones) = (values(self.listen), values(self.zones));
-        Some(Service { name: self.name?.value, listen, forwarding: self.forwarding?, zones })
+        let overflow = |number, tier: &TierDraft| if number == 0 { Overflow::Forward } else { tier.overflow };
+        let tier = |(number, tier): (usize, TierDraft)| Tier {
+            overflow: overflow(number, &tier),
+            zone: tier.zone.value,
+        };
+        Some(Service {
+            name: self.name?.value,
+            listen: values(self.listen),
+            forwarding: self.forwarding?,
+            policy: self.policy,
+            hash_by: self.hash_by,
+            target: self.target,
+            tiers: self.tiers.into_iter().enumerate().map(tier).collect(),
+            answers_options: self.answers_options,
+            retry_after: self.retry_after,
+            retries_refused: self.retries_refused,
+            full_after_refusal: self.full_after_refusal,
+        })
     }
 }
 
 impl ZoneDraft {
     fn finish(self) -> Option<Zone> {
-        Some(Zone { name: self.name?.value, address: self.address })
+        Some(Zone { name: self.name?.value, address: self.address.map(|a| a.value) })
     }
 }
 
@@ -118,6 +166,7 @@ impl BackendDraft {
             zone: self.zone?.value,
             address: self.address?.value,
             max_cps: self.max_cps,
+            cps_burst: self.cps_burst.map(|b| b.value),
             max_channels: self.max_channels,
             weight: self.weight,
         })

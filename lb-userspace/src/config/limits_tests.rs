@@ -1,6 +1,6 @@
 //! Both sides of every bound on how many there may be.
 
-use super::{Code, Complaints, Config, load, parse};
+use super::{Code, Complaints, Config, Policy, load, parse};
 use lb_common::limits;
 use std::{fmt::Write, fs, path::PathBuf};
 
@@ -66,7 +66,7 @@ fn as_many_as_there_is_room_for() {
     assert_eq!(config(Sizes { backends: limits::MAX_BACKENDS, ..SMALL }).backends.len(), 1024);
     assert_eq!(config(Sizes { listeners: limits::MAX_LISTENERS, ..SMALL }).services[0].listen.len(), 8);
     let tiers = Sizes { zones: limits::MAX_TIERS, backends: limits::MAX_TIERS, ..SMALL };
-    assert_eq!(config(tiers).services[0].zones.len(), 8);
+    assert_eq!(config(tiers).services[0].tiers.len(), 8);
     let services = limits::MAX_SERVICES_PER_BACKEND as u32;
     assert_eq!(config(Sizes { services, ..SMALL }).services.len(), 4);
     assert_eq!(
@@ -149,4 +149,67 @@ fn empty_files_say_what_to_write() {
         assert_eq!(codes, [(Code::MissingKey, 1); 3]);
         assert!(complaints.render(false).contains("[[backend]]"));
     }
+}
+
+/// A file with one more line in its service and one in its backend.
+fn with(service: &str, backend: &str) -> Result<Config, Complaints> {
+    let text = file(SMALL).replace("[[backend]]", &format!("{service}\n[[backend]]\n{backend}"));
+    parse(&text, "f.toml").map(|l| l.config)
+}
+
+/// Values of keys on both sides of each of their bounds.
+#[test]
+fn numbers_within_their_bounds_are_taken_and_others_are_not() {
+    let service = |line: &str| with(line, "");
+    let backend = |line: &str| with("", line);
+    for (take, good, bad) in [
+        (
+            &backend as &dyn Fn(&str) -> _,
+            &["max_cps = 0", "max_cps = 1000000"][..],
+            &["max_cps = 1000001"][..],
+        ),
+        (&backend, &["max_channels = 0", "max_channels = 1000000"], &["max_channels = 1000001"]),
+        (&backend, &["cps_burst = 0", "cps_burst = 1000000"], &["cps_burst = -1", "cps_burst = 1000001"]),
+        (&backend, &["weight = 1", "weight = 1000"], &["weight = 0", "weight = 1001"]),
+        (
+            &service,
+            &["bound = 1", "bound = 1.0", "bound = 10.0"],
+            &["bound = 0.99", "bound = 10.1", "bound = nan"],
+        ),
+        (
+            &service,
+            &["target_utilisation = 0.01", "target_utilisation = 1"],
+            &["target_utilisation = 0.0", "target_utilisation = 0.009", "target_utilisation = 1.01"],
+        ),
+        (
+            &service,
+            &["retry_after = 1", "retry_after = 30", "retry_after = [1, 30]", "retry_after = [5, 5]"],
+            &["retry_after = 0", "retry_after = 31", "retry_after = [0, 5]", "retry_after = [5, 4]"],
+        ),
+        (
+            &service,
+            &["full_after_refusal = 0", "full_after_refusal = 3600"],
+            &["full_after_refusal = -1", "full_after_refusal = 3601"],
+        ),
+    ] {
+        good.iter().for_each(|line| assert!(take(line).is_ok(), "{line}: {:?}", take(line)));
+        for line in bad {
+            let complaints = take(line).expect_err(line);
+            let codes: Vec<_> = complaints.complaints.iter().map(|c| c.code).collect();
+            assert_eq!(codes, [Code::OutOfRange], "{line}: {complaints}");
+        }
+    }
+}
+
+#[test]
+fn ratios_are_kept_in_1024ths() {
+    let of = |line: &str| with(line, "").unwrap_or_else(|c| panic!("{c}")).services.remove(0);
+    let bound = |line: &str| of(line).policy;
+    assert_eq!(bound(""), Policy::Consistent { bound: Some(1280) });
+    assert_eq!(bound("bound = 10"), Policy::Consistent { bound: Some(10_240) });
+    assert_eq!(bound("bound = \"none\""), Policy::Consistent { bound: None });
+    assert_eq!([of("").target, of("target_utilisation = 1.0").target], [512, 1024]);
+    assert_eq!(of("target_utilisation = 0.01").target, 10);
+    assert_eq!([of("").retry_after, of("retry_after = 3").retry_after], [None, Some(3..=3)]);
+    assert_eq!(of("retry_after = [1, 5]").retry_after, Some(1..=5));
 }

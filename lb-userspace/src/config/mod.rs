@@ -1,23 +1,27 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
 //!
-//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` with `section` and `values`
-//! (each key by itself), `check` (what must hold between them), `draft` (what was understood so far). Complaints are
-//! gathered in a `report` and shown by `render`.
+//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` and `read_service` with `section`
+//! and `values` (each key by itself), `check` and `check_service` (what must hold between them), `draft` (what was understood
+//! so far). Complaints are gathered in a `report` and shown by `render`.
 
 mod check;
+mod check_service;
 mod complaint;
 mod draft;
 mod load;
 mod read;
+mod read_service;
 mod render;
 mod report;
 mod section;
+mod service;
 mod syntax;
 mod template;
 mod values;
 
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
+pub use service::{Forwarding, HashBy, Overflow, Policy, Service, Tier};
 pub use template::{Answers, template};
 
 use lb_common::limits;
@@ -25,6 +29,11 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// Where the configuration is looked for if nobody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sipsteer/sipsteer.toml";
+
+/// Largest weight of a backend.
+pub const MAX_WEIGHT: u16 = 1000;
+/// Largest limit that is a number: as many calls as the dialog table could hold, and more than any server takes.
+pub const MAX_LIMIT: u32 = 1_000_000;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,11 +54,11 @@ impl Config {
     /// Names of all zones, each once: those declared, then those only services name, then those only backends name, in
     /// the order of the file.
     pub fn zone_names(&self) -> Vec<&str> {
-        let declared = self.zones.iter().map(|z| &z.name);
-        let listed = self.services.iter().flat_map(|s| &s.zones);
+        let declared = self.zones.iter().map(|z| z.name.as_str());
+        let listed = self.services.iter().flat_map(Service::zones);
         let mut names: Vec<&str> = Vec::new();
-        for name in declared.chain(listed).chain(self.backends.iter().map(|b| &b.zone)) {
-            if !names.contains(&name.as_str()) {
+        for name in declared.chain(listed).chain(self.backends.iter().map(|b| b.zone.as_str())) {
+            if !names.contains(&name) {
                 names.push(name);
             }
         }
@@ -121,28 +130,6 @@ impl Default for Dialogs {
     }
 }
 
-/// `[[service]]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Unique name.
-    pub name: String,
-    /// UDP addresses callers send to; 1 to 8, unique in the file.
-    pub listen: Vec<SocketAddr>,
-    /// How packets get to the backends.
-    pub forwarding: Forwarding,
-    /// Zones in order of preference: its tiers; each has at least one backend.
-    pub zones: Vec<String>,
-}
-
-/// `forwarding`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Forwarding {
-    /// Destination rewrite, replies through the balancer.
-    Nat,
-    /// MAC rewrite, replies straight to the caller.
-    L2,
-}
-
 /// `[[zone]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Zone {
@@ -161,19 +148,14 @@ pub struct Backend {
     pub zone: String,
     /// Unique address; the port is not 0.
     pub address: SocketAddr,
-    /// New calls per second; `None` is unlimited.
+    /// New calls per second, at most [`MAX_LIMIT`]; `None` is unlimited.
     pub max_cps: Option<u32>,
-    /// Calls in progress; `None` is unlimited.
+    /// `cps_burst`: calls that may come at once beyond that pace; `None`: a tenth of it, at least 1.
+    pub cps_burst: Option<u32>,
+    /// Calls in progress, at most [`MAX_LIMIT`]; `None` is unlimited.
     pub max_channels: Option<u32>,
-    /// Share of new calls relative to the others of its zone, 1 to 1,000.
+    /// Share of new calls relative to the others of its zone, 1 to [`MAX_WEIGHT`].
     pub weight: u16,
-}
-
-impl Backend {
-    /// False if a limit of 0 says that no new calls may come.
-    pub fn has_room_for_calls(&self) -> bool {
-        self.max_cps != Some(0) && self.max_channels != Some(0)
-    }
 }
 
 #[cfg(test)]

@@ -19,15 +19,27 @@ listen = ["203.0.113.10:5060/udp",
   "203.0.113.11:5060/udp"]
 forwarding = "nat"
 policy = "consistent"
-zones = ["uk", "germany"]
+bound = 1.25
+hash_by = "from-user"
+target_utilisation = 0.5
+zones = ["uk", { zone = "germany", overflow = "redirect" }]
+overflow = "forward"
+options = "answer"
+retry_after = [1, 5]
+retry_refused = true
+full_after_refusal = 3
 [[zone]]
 name = "uk"
 address = "sip.uk.example.com:5060"
+[[zone]]
+name = "germany"
+address = "203.0.113.99"
 [[backend]]
 name = "sw1"
 zone = "uk"
 address = "10.0.0.11:5060"
 max_cps = 100
+cps_burst = 20
 [[backend]]
 name = "sw2"
 zone = "germany"
@@ -73,6 +85,10 @@ const PIECES: &[&str] = &[
     "a.b.c = 1",
     "name = 'x'",
     "zones = []",
+    "0.5",
+    "[1, 2]",
+    "{ zone = 'uk' }",
+    "overflow = 'redirect'",
     "\u{1b}[31m",
 ];
 

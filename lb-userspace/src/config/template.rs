@@ -65,8 +65,24 @@ listen = {listen}
 # nat: backends answer through this balancer, which must be their default route.
 # l2: backends share this network, carry the address above on their loopback, and answer callers themselves.
 forwarding = {forwarding}
-# In order of preference: a zone gets calls while no backend of those before it is up.
+# In order of preference: a zone gets the calls that find no room in those before it.
 zones = [{zone}]
+# How further zones get them. forward: they go there; redirect: callers are told to (302), see `address` of a [[zone]].
+#overflow = "forward"
+# consistent: the ring's first choice with room; least-loaded: the less utilised of its first two;
+# primary-secondary: in the order of this file, each filled to its limit before the next.
+#policy = "consistent"
+# consistent: a backend above this multiple of its zone's mean utilisation is passed over; "none": none is.
+#bound = 1.25
+# What the ring is asked with: call-id, from-user, to-user, request-user or source.
+#hash_by = "call-id"
+# A zone above this part of its capacity is reported hot.
+#target_utilisation = 0.5
+# OPTIONS to the service itself. answer: it is answered here; forward: a backend gets it.
+#options = "answer"
+# nat only: after a backend's own 503 or 3xx the call may go elsewhere, and the backend counts as full for so many seconds.
+#retry_refused = true
+#full_after_refusal = 0
 "#,
         node = quoted(&answers.node),
         interfaces = list(&answers.interfaces),
@@ -74,14 +90,17 @@ zones = [{zone}]
         forwarding = or(&answers.forwarding, "nat"),
     );
     text.push_str(
-        "\n# One block for each backend. A backend of twice the weight gets twice as many new calls.\n",
+        "\n# One block for each backend. A backend of twice the weight gets twice as many new calls, and none gets more than\n\
+         # max_cps new calls per second (cps_burst may come at once beyond that pace, a tenth of it) and max_channels at a\n\
+         # time: 0 is no new calls, \"unlimited\" no limit.\n",
     );
     for (number, address) in (1..).zip(&answers.backends) {
         let address = quoted(address);
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "[[backend]]\nname = \"sw{number}\"\nzone = {zone}\naddress = {address}\n#weight = 100\n\n"
+            "[[backend]]\nname = \"sw{number}\"\nzone = {zone}\naddress = {address}\n#max_cps = 100\n\
+             #max_channels = 1000\n#weight = 100\n\n"
         );
     }
     text.truncate(text.trim_end().len());

@@ -1,6 +1,7 @@
 //! Values with a meaning: names, addresses, durations, words from a list.
 
 use super::{
+    MAX_LIMIT,
     complaint::Code,
     report::{Report, Words, nearest, quoted, words},
     section,
@@ -8,9 +9,13 @@ use super::{
 use lb_common::limits;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    ops::RangeInclusive,
     time::Duration,
 };
 use toml_span::{Span, Spanned, Value};
+
+/// Longest Retry-After that we give, in seconds.
+const MAX_RETRY_AFTER: u32 = 30;
 
 /// What an address is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -235,8 +240,55 @@ pub(super) fn limit(value: &Value<'_>, report: &mut Report<'_>) -> Option<Option
             section::wrong_type(value, "a whole number or \"unlimited\"", REMEDY, report);
             None
         }
-        None => section::integer(value, 0, u32::MAX, "a limit is counted in calls", report).map(Some),
+        None => {
+            let reason = "a limit is counted in calls; beyond this it is none";
+            section::integer(value, 0, MAX_LIMIT, reason, report).map(Some)
+        }
     }
+}
+
+/// A number with or without a fraction within bounds, both included, in units of 1/1024.
+pub(super) fn ratio(
+    value: &Value<'_>,
+    [least, most]: [f64; 2],
+    reason: &str,
+    report: &mut Report<'_>,
+) -> Option<u16> {
+    let remedy = format!("write a number from {least} to {most}");
+    let number = value.as_float().or_else(|| value.as_integer().map(|n| n as f64));
+    let Some(number) = number else {
+        section::wrong_type(value, "a number", &remedy, report);
+        return None;
+    };
+    if (least..=most).contains(&number) {
+        return Some((number * 1024.0).round() as u16);
+    }
+    let message = format!("{number} is not between {least} and {most}");
+    report.error(Code::OutOfRange, value.span, words(message, reason, remedy));
+    None
+}
+
+/// Seconds of a Retry-After: a number, or a list of the least and the most, among which one is drawn.
+pub(super) fn retry_after(value: &Value<'_>, report: &mut Report<'_>) -> Option<RangeInclusive<u32>> {
+    const REASON: &str =
+        "callers stay away for that long, and the moment passes sooner (RFC 3261 section 21.5.4)";
+    let mut seconds = |value: &Value<'_>| section::integer(value, 1, MAX_RETRY_AFTER, REASON, report);
+    let Some(items) = value.as_array() else {
+        return seconds(value).map(|seconds| seconds..=seconds);
+    };
+    let [least, most] = items.as_slice() else {
+        let remedy = "write two numbers, as in [1, 5], or one without brackets";
+        section::wrong_type(value, "a number or a list of two", remedy, report);
+        return None;
+    };
+    let (least, most) = seconds(least).zip(seconds(most))?;
+    if least > most {
+        let message = format!("{least} is more than {most}");
+        let remedy = format!("write [{most}, {least}]");
+        report.error(Code::OutOfRange, value.span, words(message, "the least comes first", remedy));
+        return None;
+    }
+    Some(least..=most)
 }
 
 /// A word and what it means; `None`: planned, but not in this version.

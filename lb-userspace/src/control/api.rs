@@ -1,5 +1,6 @@
 //! The API: HTTP over a Unix socket, JSON. Who may open the socket may use it.
 
+use super::change::{ChangeBody, ChangeRequest};
 use crate::{
     core::summary::Summary,
     failure::{Failure, Kind},
@@ -7,7 +8,7 @@ use crate::{
 };
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -26,7 +27,7 @@ use tokio::{
     time::timeout,
 };
 
-/// Largest request body; none of ours has one.
+/// Largest request body; ours are one change of one thing.
 const MAX_BODY: usize = 64 * 1024;
 /// Longest time for an answer.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -36,6 +37,8 @@ pub const TIME_LIMIT: Duration = Duration::from_secs(30);
 pub enum Command {
     /// Take the configuration file anew.
     Reload(oneshot::Sender<Result<Summary, Failure>>),
+    /// Change what operators want, or tell what that would do.
+    Change(ChangeRequest, oneshot::Sender<Result<ChangeBody, Failure>>),
     /// Tell the state.
     Status(oneshot::Sender<Result<Status, Failure>>),
 }
@@ -71,6 +74,7 @@ pub fn serve(socket: &Path, commands: mpsc::Sender<Command>) -> Result<(), Failu
     fs::set_permissions(socket, Permissions::from_mode(0o660)).map_err(cannot)?;
     let router = Router::new()
         .route("/v1/reload", post(reload))
+        .route("/v1/change", post(change))
         .route("/v1/status", get(status))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(commands);
@@ -88,6 +92,20 @@ async fn reload(State(commands): State<mpsc::Sender<Command>>) -> Response {
             let plan = serde_json::to_value(&summary).unwrap_or_default();
             Json(ReloadBody { changes: summary.to_string(), plan }).into_response()
         }
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn change(
+    State(commands): State<mpsc::Sender<Command>>,
+    request: Result<Json<ChangeRequest>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(e) => return refuse(Failure::new(Kind::Usage, "bad_request", e.body_text())),
+    };
+    match ask(&commands, |answer| Command::Change(request, answer)).await {
+        Ok(body) => Json(body).into_response(),
         Err(failure) => refuse(failure),
     }
 }

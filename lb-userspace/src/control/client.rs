@@ -2,10 +2,15 @@
 
 use super::api::{ErrorBody, TIME_LIMIT};
 use crate::failure::{Failure, Kind};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Method, Request, body::Bytes, client::conn::http1::handshake, header::HOST};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request,
+    body::Bytes,
+    client::conn::http1::handshake,
+    header::{CONTENT_TYPE, HOST},
+};
 use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{io, path::Path, time::Duration};
 use tokio::{net::UnixStream, time::timeout};
 
@@ -18,6 +23,21 @@ const MAX_ANSWER: usize = 16 << 20;
 /// [`Kind::NotRunning`] when nobody listens, [`Kind::Permission`] when the socket may not be opened, the daemon's own
 /// failure, or [`Kind::TimedOut`].
 pub fn call<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, Failure> {
+    call_with(socket, method, path, &())
+}
+
+/// The same with a document in the request.
+///
+/// # Errors
+/// As [`call`].
+pub fn call_with<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: &impl Serialize,
+) -> Result<T, Failure> {
+    let body = serde_json::to_vec(body)
+        .map_err(|e| Failure::bad("internal", format!("cannot write the request as JSON: {e}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -25,7 +45,7 @@ pub fn call<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> R
     // A little longer than the daemon allows itself, so that its own word comes first.
     let limit = TIME_LIMIT + Duration::from_secs(2);
     runtime.block_on(async {
-        match timeout(limit, exchange(socket, method, path)).await {
+        match timeout(limit, exchange(socket, method, path, body)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::new(
                 Kind::TimedOut,
@@ -36,7 +56,12 @@ pub fn call<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> R
     })
 }
 
-async fn exchange<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> Result<T, Failure> {
+async fn exchange<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<T, Failure> {
     let stream = UnixStream::connect(socket).await.map_err(|e| unreachable(socket, &e))?;
     let broken =
         |e: &dyn std::fmt::Display| Failure::bad("api", format!("the daemon's answer is broken: {e}"));
@@ -46,7 +71,8 @@ async fn exchange<T: DeserializeOwned>(socket: &Path, method: Method, path: &str
         .method(method)
         .uri(path)
         .header(HOST, "sipsteer")
-        .body(Empty::<Bytes>::new())
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
         .map_err(|e| broken(&e))?;
     let answer = sender.send_request(request).await.map_err(|e| broken(&e))?;
     let good = answer.status().is_success();

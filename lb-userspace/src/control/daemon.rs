@@ -1,9 +1,12 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{lock::Lock, run, start::Options};
+use super::{lock::Lock, recent::Recent, run, start::Options};
 use crate::{
     config::Config,
-    core::model::{Circumstances, Model},
+    core::{
+        model::{Circumstances, Model},
+        wishes::Wishes,
+    },
     dataplane::{
         attach::{self, Attachment},
         load::Programs,
@@ -12,9 +15,11 @@ use crate::{
         tend,
     },
     failure::{Failure, chain},
+    slowpath::serve::SlowPath,
     view::{
         self,
         facts::Facts,
+        services::RecentView,
         status::{DaemonView, Status},
     },
 };
@@ -24,7 +29,7 @@ use lb_common::map::{
     settings::Settings,
 };
 use sd_notify::NotifyState;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table while removed backends wait for their last dialog to end.
@@ -53,6 +58,8 @@ pub struct Daemon {
     pub(super) options: Options,
     pub(super) _lock: Lock,
     pub(super) config: Config,
+    /// What operators want beyond it.
+    pub(super) wishes: Wishes,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -60,7 +67,9 @@ pub struct Daemon {
     pub(super) settings: Settings,
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
+    pub(super) slow_path: SlowPath,
     pub(super) census_due: Instant,
+    pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
 }
 
@@ -91,6 +100,9 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        if let Err(failure) = self.note_recent() {
+            tracing::error!("{failure}");
+        }
         run::notify(&[NotifyState::Watchdog]);
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed && Instant::now() >= self.census_due {
@@ -106,7 +118,8 @@ impl Daemon {
         let census = tend::census(&self.tables.maps)?;
         tracing::debug!("counted all dialogs in {} us", census.microseconds);
         let busy = census.dialogs.keys().copied().collect();
-        let circumstances = Circumstances { busy: Some(busy), ..Circumstances::default() };
+        let circumstances =
+            Circumstances { busy: Some(busy), wishes: self.wishes.clone(), ..Circumstances::default() };
         let model = self
             .model
             .next(&self.config, &circumstances)
@@ -116,6 +129,16 @@ impl Daemon {
             tracing::info!("after a look at all dialogs: {summary}");
             self.watch_backends()?;
         }
+        self.correct_zone_loads()
+    }
+
+    /// Notes what became of calls that found no room.
+    fn note_recent(&mut self) -> Result<(), Failure> {
+        let mut sample = BTreeMap::new();
+        for service in self.model.policies.keys() {
+            sample.insert(*service, (&self.tables.maps.service_counter(*service)?).into());
+        }
+        self.recent.note(Instant::now(), sample);
         Ok(())
     }
 
@@ -124,7 +147,7 @@ impl Daemon {
         let facts = Facts {
             node: self.config.node.name.clone(),
             config: self.options.config.clone(),
-            zones: self.config.zone_names().into_iter().map(str::to_owned).collect(),
+            differences: self.wishes.differences(&self.config),
         };
         if let Err(e) = facts.write(&self.options.places.facts()) {
             tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
@@ -133,13 +156,16 @@ impl Daemon {
 
     /// The state of the balancer.
     pub(super) fn status(&self) -> Result<Status, Failure> {
-        let zones: Vec<String> = self.config.zone_names().into_iter().map(str::to_owned).collect();
         let pins = &self.options.places.pins;
-        let mut status = view::status::from_maps(pins, &self.tables.maps, &self.neighbours.links(), &zones)?;
+        let mut status = view::status::from_maps(pins, &self.tables.maps, &self.neighbours.links())?;
         let unresolved = self.model.backends.keys().filter_map(|id| {
             let reason = self.neighbours.reason(*id)?;
             Some((self.backend_name(*id), reason.to_string()))
         });
+        status.differences = self.wishes.differences(&self.config);
+        for service in &mut status.services {
+            service.recent = self.recent.of(service.id).map(|(length, calls)| RecentView::new(length, calls));
+        }
         status.daemon = Some(DaemonView {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -148,6 +174,7 @@ impl Daemon {
             configured: self.since.configured.to_string(),
             reload_refused: self.reload_refused.clone(),
             unresolved: unresolved.collect(),
+            slow_path: self.slow_path_view(),
         });
         status.judge();
         Ok(status)
@@ -157,6 +184,8 @@ impl Daemon {
     pub(super) fn stop(self) -> Result<(), Failure> {
         let places = self.options.places.clone();
         let ephemeral = self.options.ephemeral;
+        // First, so that the program hands over nothing that nobody takes.
+        drop(self.slow_path);
         if let Err(e) = std::fs::remove_file(places.socket()) {
             tracing::debug!("cannot remove {}: {}", places.socket().display(), chain(&e));
         }

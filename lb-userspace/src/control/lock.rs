@@ -92,7 +92,8 @@ mod tests {
     #[test]
     fn the_second_daemon_is_told_who_is_first() {
         let run_dir = std::env::temp_dir().join(format!("sipsteer-lock-{}", std::process::id()));
-        let places = Places { pins: PinDir::new("/nowhere"), run_dir: run_dir.clone() };
+        let nowhere = || "/nowhere".into();
+        let places = Places { pins: PinDir::new("/nowhere"), run_dir: run_dir.clone(), state_dir: nowhere() };
         assert_eq!(holder(&places), Ok(None));
         let lock = take(&places).unwrap();
         let failure = take(&places).unwrap_err();

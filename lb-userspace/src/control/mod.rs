@@ -1,27 +1,35 @@
 //! The daemon: brings the data plane up, keeps its maps true, answers on its socket.
 //!
 //! * [`start`]: checks first, then maps, then programs, then interfaces.
-//! * [`daemon`] and two files beside it: what it does afterwards.
+//! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a file.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket.
 //!
 //! Stopping it, in whatever way, leaves the data plane at work.
 
 pub mod api;
+pub mod change;
 pub mod client;
 pub mod daemon;
 pub mod file;
 pub mod hash_key;
 pub mod lock;
 mod network;
+pub mod recent;
 mod reload;
 pub mod run;
+mod slow_path;
 pub mod start;
+pub mod state;
+mod zone_loads;
 
 use crate::dataplane::pins::PinDir;
 use std::path::PathBuf;
 
 /// Default of [`Places::run_dir`].
 pub const RUN_DIR: &str = "/run/sipsteer";
+
+/// Default of [`Places::state_dir`].
+pub const STATE_DIR: &str = "/var/lib/sipsteer";
 
 /// Where a daemon keeps its things.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +38,8 @@ pub struct Places {
     pub pins: PinDir,
     /// Socket and lock.
     pub run_dir: PathBuf,
+    /// What operators want, which outlives the host's restart.
+    pub state_dir: PathBuf,
 }
 
 impl Places {
@@ -41,6 +51,11 @@ impl Places {
     /// What the maps do not say, for the CLI.
     pub fn facts(&self) -> PathBuf {
         self.run_dir.join("facts.json")
+    }
+
+    /// What operators want beyond the configuration.
+    pub fn state(&self) -> PathBuf {
+        self.state_dir.join("state.json")
     }
 
     /// The file that is locked while a daemon runs.

@@ -17,6 +17,7 @@ use crate::{
     failure::Failure,
 };
 use jiff::Timestamp;
+use lb_common::map::backend::Backend;
 use tokio::time::Instant;
 
 impl Daemon {
@@ -44,9 +45,10 @@ impl Daemon {
         let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
         let settings = lifetimes::settings(&config, hash_key, self.hz);
         check_settings(&self.settings, &settings, &self.options)?;
+        let circumstances = Circumstances { wishes: self.wishes.clone(), ..Circumstances::default() };
         let model = self
             .model
-            .next(&config, &Circumstances::default())
+            .next(&config, &circumstances)
             .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
 
         if config.node.interfaces != self.config.node.interfaces {
@@ -57,6 +59,7 @@ impl Daemon {
         self.settings = settings;
         self.config = config;
         self.since.configured = Timestamp::now();
+        self.listen_slowly();
         self.write_facts();
         self.drop_other_links();
         self.set_ports()?;
@@ -91,7 +94,14 @@ impl Daemon {
             self.model = Model::adopted(self.tables.found()?);
             return Err(failure);
         }
+        let moved = |(id, backend): (&u16, &Backend)| {
+            self.model.backends.get(id).is_some_and(|before| before.zone != backend.zone)
+        };
+        let moved = model.backends.iter().any(moved);
         self.model = model;
+        if moved {
+            self.correct_zone_loads()?;
+        }
         Ok(plan.summary)
     }
 

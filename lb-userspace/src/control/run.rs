@@ -102,6 +102,9 @@ async fn obey(daemon: &mut Daemon, command: Command) {
             // Whoever asked may be gone.
             let _ = answer.send(daemon.reload().await);
         }
+        Command::Change(request, answer) => {
+            let _ = answer.send(daemon.change(&request));
+        }
         Command::Status(answer) => {
             let _ = answer.send(daemon.status());
         }

@@ -5,10 +5,12 @@ use super::{
     Places,
     daemon::{Daemon, Since},
     file, hash_key, lock,
+    recent::Recent,
+    slow_path, state,
 };
 use crate::{
     config::Config,
-    core::{lifetimes, model::Circumstances, model::Model, plan::Plan},
+    core::{lifetimes, model::Circumstances, model::Model, plan::Plan, wishes::Wishes},
     dataplane::{
         OBJECT, adopt,
         attach::{self, Attachment, How},
@@ -72,6 +74,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     check_host(&config, &config.node.interfaces, pins, &neighbours).await?;
     let found = adopt::inspect(pins, config.dialogs.max)?;
     let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
+    let wishes = state::read(&options.places.state())?;
 
     let fresh = found == adopt::Found::Nothing;
     let guard = Fresh { pins: fresh.then(|| pins.clone()) };
@@ -81,13 +84,17 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let settings = lifetimes::settings(&config, hash_key, hz);
     let mut tables = Tables::open(pins)?;
     let model = if fresh {
-        fill_new(&mut tables, &config, &settings)?
+        fill_new(&mut tables, &config, &wishes, &settings)?
     } else {
-        take_over(&mut tables, &config, &settings, &options)?
+        take_over(&mut tables, &config, &wishes, &settings, &options)?
     };
+    for difference in wishes.differences(&config) {
+        tracing::info!("{difference}");
+    }
 
     let attachments =
         attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
+    let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
     let mut daemon = Daemon {
@@ -95,6 +102,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         options,
         _lock: lock,
         config,
+        wishes,
         programs,
         tables,
         neighbours,
@@ -102,9 +110,12 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         settings,
         hz,
         attachments,
+        slow_path,
         census_due: Instant::now(),
+        recent: Recent::default(),
         reload_refused: None,
     };
+    daemon.listen_slowly();
     daemon.write_facts();
     daemon.drop_other_links();
     daemon.set_ports()?;
@@ -114,9 +125,15 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
 }
 
 /// Fills maps that were just made.
-fn fill_new(tables: &mut Tables, config: &Config, settings: &Settings) -> Result<Model, Failure> {
-    let model = Model::from_config(config, &Circumstances::default())
-        .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+fn fill_new(
+    tables: &mut Tables,
+    config: &Config,
+    wishes: &Wishes,
+    settings: &Settings,
+) -> Result<Model, Failure> {
+    let circumstances = Circumstances { wishes: wishes.clone(), ..Circumstances::default() };
+    let model =
+        Model::from_config(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
     let plan = Plan::between(&Model::default(), &model);
     tables.apply(&plan.writes)?;
     // Last: a start that did not get this far leaves maps without our number, which the next start fills again.
@@ -129,14 +146,14 @@ fn fill_new(tables: &mut Tables, config: &Config, settings: &Settings) -> Result
 fn take_over(
     tables: &mut Tables,
     config: &Config,
+    wishes: &Wishes,
     settings: &Settings,
     options: &Options,
 ) -> Result<Model, Failure> {
     check_settings(&tables.maps.settings()?, settings, options)?;
     let before = Model::adopted(tables.found()?);
-    let model = before
-        .next(config, &Circumstances::default())
-        .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+    let circumstances = Circumstances { wishes: wishes.clone(), ..Circumstances::default() };
+    let model = before.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
     let plan = Plan::between(&before, &model);
     tables.apply(&plan.writes)?;
     tables.maps.set_settings(settings)?;

@@ -1,13 +1,16 @@
 //! Configurations and tables for the tests of models and plans.
 
 use super::{
-    model::{Circumstances, Found, Model, Ring, Will},
+    model::{Circumstances, Found, Model, Ring},
     plan::Write,
+    wishes::{Limit, Will, Wish, Wishes},
 };
-use crate::config::{Backend, Config, Dialogs, Forwarding, Node, Service, XdpMode};
+use crate::config::{
+    Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Service, Tier, XdpMode, Zone,
+};
 use lb_common::map::backend;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A configuration of services and backends.
 pub(super) fn config(services: Vec<Service>, backends: Vec<Backend>) -> Config {
@@ -27,7 +30,14 @@ pub(super) fn service(name: &str, listen: &[u8], forwarding: Forwarding, zones: 
         name: name.into(),
         listen: listen.iter().map(|n| ([203, 0, 113, *n], 5060).into()).collect(),
         forwarding,
-        zones: zones.iter().map(|z| (*z).to_owned()).collect(),
+        policy: Policy::Consistent { bound: Some(1280) },
+        hash_by: HashBy::CallId,
+        target: 512,
+        tiers: zones.iter().map(|z| Tier { zone: (*z).to_owned(), overflow: Overflow::Forward }).collect(),
+        answers_options: true,
+        retry_after: None,
+        retries_refused: true,
+        full_after_refusal: Duration::ZERO,
     }
 }
 
@@ -38,6 +48,7 @@ pub(super) fn backend(name: &str, n: u8, zone: &str) -> Backend {
         zone: zone.into(),
         address: ([10, 0, 0, n], 5060).into(),
         max_cps: Some(100),
+        cps_burst: None,
         max_channels: None,
         weight: 100,
     }
@@ -68,11 +79,21 @@ impl Tables {
             Write::PutBackend(id, value) => drop(model.backends.insert(*id, *value)),
             Write::PutListener(index, value) => drop(model.listeners.insert(*index, *value)),
             Write::PutBackendAddress(key, value) => drop(model.backend_addresses.insert(*key, *value)),
+            Write::PutZone(id, zone) => {
+                model.zones.insert(*id, *zone);
+                model.members.entry(*id).or_default();
+            }
+            Write::PutMembers(id, ids) => assert!(model.members.insert(*id, ids.clone()).is_some()),
+            Write::PutPolicy(id, policy) => drop(model.policies.insert(*id, *policy)),
             Write::PutRing(index, slots) => drop(model.rings.insert(*index, unnamed(slots.clone()))),
             Write::PutService(key, value) => drop(model.services.insert(*key, *value)),
             Write::RemoveService(key) => assert!(model.services.remove(key).is_some()),
             Write::RemoveBackendAddress(key) => assert!(model.backend_addresses.remove(key).is_some()),
             Write::RemoveRing(index) => assert!(model.rings.remove(index).is_some()),
+            Write::ClearPolicy(id) => assert!(model.policies.remove(id).is_some()),
+            Write::ClearZone(id) => {
+                assert!(model.zones.remove(id).is_some() && model.members.remove(id).is_some());
+            }
             Write::ClearListener(index) => assert!(model.listeners.remove(index).is_some()),
             Write::ClearBackend(id) => assert!(model.backends.remove(id).is_some()),
         }
@@ -90,6 +111,13 @@ impl Tables {
             listeners: listeners.chain([(511, Default::default())]).collect(),
             backends: used.chain(unused).collect(),
             backend_addresses: self.0.backend_addresses.clone().into_iter().collect(),
+            zones: (0..64)
+                .map(|id| {
+                    let members = self.0.members.get(&id).cloned().unwrap_or_default();
+                    (id, self.0.zones.get(&id).copied().unwrap_or_default(), members)
+                })
+                .collect(),
+            policies: (0..64).map(|id| (id, self.0.policies.get(&id).copied().unwrap_or_default())).collect(),
             rings: self.0.rings.keys().copied().collect(),
         }
     }
@@ -100,6 +128,15 @@ fn unnamed(slots: Arc<[u32]>) -> Ring {
 }
 
 const ZONES: [&str; 3] = ["uk", "germany", "france"];
+
+/// Circumstances in which only these are not enabled.
+pub(super) fn wills(wills: &[(&str, Will)]) -> Circumstances {
+    let mut circumstances = Circumstances::default();
+    for (name, will) in wills {
+        circumstances.wishes.change(name, |wish| wish.will = *will);
+    }
+    circumstances
+}
 
 /// Any valid configuration of a small world: 12 addresses for backends, 6 for listeners, 3 zones.
 pub(super) fn any_config() -> impl Strategy<Value = Config> {
@@ -127,22 +164,39 @@ pub(super) fn any_config() -> impl Strategy<Value = Config> {
                     if swapped { [2 * number + 1, 2 * number] } else { [2 * number, 2 * number + 1] };
                 let mut service =
                     service(&format!("s{number}"), &listen[..1 + usize::from(l2)], forwarding, &zones);
-                service.zones.retain(|zone| backends.iter().any(|b| b.zone == *zone));
+                service.tiers.retain(|tier| backends.iter().any(|b| b.zone == tier.zone));
+                service.tiers.iter_mut().skip(1).for_each(|tier| {
+                    tier.overflow = if swapped { Overflow::Redirect } else { Overflow::Forward };
+                });
+                if l2 {
+                    service.policy = Policy::PrimarySecondary;
+                }
                 service
             })
-            .filter(|service| !service.zones.is_empty())
+            .filter(|service| !service.tiers.is_empty())
             .collect();
-        let listed = |b: &Backend| services.iter().any(|s| s.zones.contains(&b.zone));
+        let listed = |b: &Backend| services.iter().any(|s| s.zones().any(|z| z == b.zone));
         let backends = backends.iter().filter(|b| listed(b)).cloned().collect();
-        config(services, backends)
+        let elsewhere = Zone { name: ZONES[0].to_owned(), address: Some("sip.example.com".to_owned()) };
+        Config { zones: vec![elsewhere], ..config(services, backends) }
     })
 }
 
-/// Wills and health of some of the backends, and which of the first ids still have dialogs.
+/// Wishes and health of some of the backends, and which of the first ids still have dialogs.
 pub(super) fn any_circumstances() -> impl Strategy<Value = Circumstances> {
     let will = prop_oneof![Just(Will::Enabled), Just(Will::Draining), Just(Will::Disabled)];
-    let wills = proptest::collection::btree_map("sw[1-9]", will, 0..4);
+    let limit = proptest::option::of((0_u32..3).prop_map(Limit::Calls));
+    let wish = (will, limit, proptest::option::of(1_u16..300)).prop_map(|(will, max_cps, weight)| Wish {
+        will,
+        max_cps,
+        weight,
+        ..Wish::default()
+    });
+    let backends = proptest::collection::btree_map("sw[1-9]", wish, 0..4);
+    let disabled_zones = proptest::collection::btree_set("uk|germany", 0..2);
+    let wishes =
+        (backends, disabled_zones).prop_map(|(backends, disabled_zones)| Wishes { backends, disabled_zones });
     let down = proptest::collection::btree_set("sw[1-9]", 0..3);
     let busy = proptest::option::of(proptest::collection::btree_set((0_u16..16, 0_u16..3), 0..20));
-    (wills, down, busy).prop_map(|(wills, down, busy)| Circumstances { wills, down, busy })
+    (wishes, down, busy).prop_map(|(wishes, down, busy)| Circumstances { wishes, down, busy })
 }

@@ -11,30 +11,39 @@ use std::{
     net::SocketAddr,
 };
 
-/// Ids of a configuration's services and backends, in the order of the file.
+/// Ids of a configuration's services, zones and backends, in the order of the file.
 pub(super) struct Ids {
     /// Service ids.
     pub(super) services: Vec<u16>,
+    /// Numbers of the zones, by [`Config::zone_names`].
+    pub(super) zones: Vec<u16>,
     /// Backend ids.
     pub(super) backends: Vec<u16>,
 }
 
-/// More backends than ids, because removed ones still hold theirs.
+/// More backends or zones than ids, because removed ones still hold theirs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no backend id is free: backends that are no longer in the configuration but still have calls hold {removed} of \
-     {max}; reload again when some have ended, or change fewer backends at once",
-    max = limits::MAX_BACKENDS
+    "no {what} id is free: {what}s that are no longer in the configuration but still have calls hold {removed} of {max}; \
+     reload again when some have ended, or change fewer {what}s at once"
 )]
 pub struct OutOfIds {
-    /// Backends that hold an id and are no longer in the configuration.
+    /// `backend` or `zone`.
+    pub what: &'static str,
+    /// How many hold an id and are no longer in the configuration.
     pub removed: usize,
+    /// How many ids there are.
+    pub max: u32,
 }
 
 impl Ids {
     /// The ids of `config` when `old` is what the maps hold.
     pub(super) fn assign(config: &Config, old: &Model) -> Result<Ids, OutOfIds> {
-        Ok(Ids { services: services(config, old), backends: backends(config, old)? })
+        Ok(Ids {
+            services: services(config, old),
+            zones: zones(config, old)?,
+            backends: backends(config, old)?,
+        })
     }
 }
 
@@ -51,7 +60,24 @@ fn backends(config: &Config, old: &Model) -> Result<Vec<u16>, OutOfIds> {
     let ids: Option<Vec<u16>> = config.backends.iter().map(|b| known(b).or_else(|| free.next())).collect();
     ids.ok_or_else(|| {
         let kept = config.backends.iter().filter_map(known).count();
-        OutOfIds { removed: old.backends.len().saturating_sub(kept) }
+        OutOfIds {
+            what: "backend",
+            removed: old.backends.len().saturating_sub(kept),
+            max: limits::MAX_BACKENDS,
+        }
+    })
+}
+
+/// A zone is its name. What it carries is counted under its number, which nobody else gets before its last backend is gone.
+fn zones(config: &Config, old: &Model) -> Result<Vec<u16>, OutOfIds> {
+    let by_name: BTreeMap<&str, u16> = old.zones.iter().map(|(id, z)| (name_of(&z.name), *id)).collect();
+    let mut free = (0..limits::MAX_ZONES as u16).filter(|id| !old.zones.contains_key(id));
+    let names = config.zone_names();
+    let ids = names.iter().map(|name| by_name.get(name).copied().or_else(|| free.next())).collect();
+    let ids: Option<Vec<u16>> = ids;
+    ids.ok_or_else(|| {
+        let kept = names.iter().filter(|name| by_name.contains_key(**name)).count();
+        OutOfIds { what: "zone", removed: old.zones.len() - kept, max: limits::MAX_ZONES }
     })
 }
 

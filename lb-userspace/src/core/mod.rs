@@ -1,16 +1,21 @@
 //! The pure core: what the tables in the kernel should hold, and how to get there. No input or output, no clock.
 //!
 //! * [`maglev`]: one zone's backends and their weights to 65,537 slots.
-//! * [`model`]: a [`crate::config::Config`], what operators want and what probes saw, to the contents of the maps.
+//! * [`wishes`]: what operators want beyond the [`crate::config::Config`]. * [`change`]: a change of that, in words.
+//! * [`model`]: a configuration, what operators want and what probes saw, to the contents of the maps; `capacity` has the part
+//!   about limits, zones and policies.
 //! * [`plan`]: the difference between two models, as map writes in a safe order and as a sentence for humans.
 //! * [`lifetimes`]: durations to ticks of the kernel's clock.
 
+mod capacity;
+pub mod change;
 mod ids;
 pub mod lifetimes;
 pub mod maglev;
 pub mod model;
 pub mod plan;
 pub mod summary;
+pub mod wishes;
 
 #[cfg(test)]
 mod examples;

@@ -1,16 +1,19 @@
 //! What the maps should hold.
 
 use super::{
+    capacity,
     ids::{self, Ids},
     maglev::{self, Entry},
+    wishes::{Will, Wishes},
 };
 use crate::config::{self, Config, Forwarding};
 use lb_common::{
     limits,
     map::{
-        backend::{Backend, BackendAddress, Limits, NextHop, health, padded_name, takes_dialogs, will},
+        backend::{Backend, BackendAddress, NextHop, health, padded_name, will},
         listener_index, ring_index,
         service::{Listener, Service, ServiceKey, forwarding},
+        zone::{Policy, Zone, zone_will},
     },
 };
 use std::{
@@ -31,6 +34,12 @@ pub struct Model {
     pub backends: BTreeMap<u16, Backend>,
     /// BACKEND_ADDRESSES: backends of `nat` services.
     pub backend_addresses: BTreeMap<ServiceKey, BackendAddress>,
+    /// ZONES, without those of will `ABSENT`.
+    pub zones: BTreeMap<u16, Zone>,
+    /// ZONE_MEMBERS of each of these zones.
+    pub members: BTreeMap<u16, Vec<u16>>,
+    /// POLICIES, without those of no tiers.
+    pub policies: BTreeMap<u16, Policy>,
     /// RINGS by [`ring_index`]. A tier whose backends take no new calls has none.
     pub rings: BTreeMap<u32, Ring>,
 }
@@ -46,35 +55,11 @@ pub struct Ring {
     pub slots: Arc<[u32]>,
 }
 
-/// What an operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Will {
-    /// Takes new calls.
-    #[default]
-    Enabled,
-    /// Keeps its calls, takes no new ones.
-    Draining,
-    /// Takes nothing; its calls move.
-    Disabled,
-}
-
-impl Will {
-    /// As the maps hold it.
-    pub const fn number(self) -> u8 {
-        match self {
-            Will::Enabled => will::ENABLED,
-            Will::Draining => will::DRAINING,
-            Will::Disabled => will::DISABLED,
-        }
-    }
-}
-
 /// What a model depends on besides the configuration. Empty: all backends are enabled and up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Circumstances {
-    /// Operator's will by name of the backend; enabled if absent.
-    pub wills: BTreeMap<String, Will>,
+    /// What operators want beyond the configuration.
+    pub wishes: Wishes,
     /// Names of the backends that do not answer.
     pub down: BTreeSet<String>,
     /// Pairs of backend id and service id that still have dialogs; `None`: not known, so all that may have are kept.
@@ -95,6 +80,10 @@ pub struct Found {
     pub backends: Vec<(u16, Backend)>,
     /// Entries of BACKEND_ADDRESSES.
     pub backend_addresses: Vec<(ServiceKey, BackendAddress)>,
+    /// Entries of ZONES, and of ZONE_MEMBERS the ids that are used.
+    pub zones: Vec<(u16, Zone, Vec<u16>)>,
+    /// Entries of POLICIES.
+    pub policies: Vec<(u16, Policy)>,
     /// Indices in RINGS that hold a ring.
     pub rings: Vec<u32>,
 }
@@ -111,7 +100,11 @@ impl Model {
         };
         let ring =
             |index: u32| Ring { service: service_name(index), zone: String::new(), slots: Arc::default() };
+        let zones = || found.zones.iter().filter(|(_, zone, _)| zone.will != zone_will::ABSENT);
         Model {
+            zones: zones().map(|(id, zone, _)| (*id, *zone)).collect(),
+            members: zones().map(|(id, _, members)| (*id, members.clone())).collect(),
+            policies: found.policies.into_iter().filter(|(_, p)| p.tiers > 0).collect(),
             services: found.services.into_iter().collect(),
             rings: found.rings.into_iter().map(|index| (index, ring(index))).collect(),
             backends: found
@@ -133,17 +126,24 @@ impl Model {
     /// The model of a configuration when `self` is what the maps hold: everything keeps its id, and a backend that is
     /// gone from the configuration stays, as [`will::REMOVED`], until it has no dialogs.
     pub fn next(&self, config: &Config, circumstances: &Circumstances) -> Result<Model, OutOfIds> {
+        let config = &circumstances.wishes.applied(config);
         let ids = Ids::assign(config, self)?;
+        let numbers: BTreeMap<&str, u16> =
+            config.zone_names().into_iter().zip(ids.zones.iter().copied()).collect();
+        let number = |zone: &str| numbers.get(zone).copied().unwrap_or_default();
         let mut model = Model::default();
         for (service, id) in config.services.iter().zip(&ids.services) {
             model.add_service(service, *id, self);
+            model.policies.insert(*id, capacity::policy(service, number));
         }
-        let zones = config.zone_names();
         for (backend, id) in config.backends.iter().zip(&ids.backends) {
-            let zone = zones.iter().position(|z| *z == backend.zone).unwrap_or_default() as u16;
-            model.backends.insert(*id, configured(backend, zone, circumstances));
+            model.backends.insert(*id, configured(backend, number(&backend.zone), circumstances));
         }
         model.keep_removed(self, circumstances);
+        for (name, id) in &numbers {
+            model.add_zone(name, *id, config, &ids, &circumstances.wishes);
+        }
+        model.keep_zones(self);
         model.add_backend_addresses(config, &ids, self, circumstances);
         model.add_rings(config, &ids);
         Ok(model)
@@ -154,11 +154,41 @@ impl Model {
         let numbers = ids::listener_numbers(id, &service.listen, old);
         for (address, listener) in service.listen.iter().zip(numbers) {
             let key = ServiceKey::udp(*address);
-            let tiers = service.zones.len() as u8;
+            let tiers = service.tiers.len() as u8;
             self.services.insert(key, Service { service: id, listener, forwarding, tiers, _pad: [0; 3] });
             let value = Listener { address: key, forwarding, _pad: [0; 3], name: padded_name(&service.name) };
             self.listeners.insert(listener_index(u32::from(id), u32::from(listener)), value);
         }
+    }
+
+    fn add_zone(&mut self, name: &str, id: u16, config: &Config, ids: &Ids, wishes: &Wishes) {
+        let own = || config.backends.iter().zip(&ids.backends).filter(|(b, _)| b.zone == name);
+        let takers: Vec<u16> = own().map(|(_, id)| *id).filter(|id| self.takes_calls(*id)).collect();
+        let address = config.zones.iter().any(|z| z.name == name && z.address.is_some());
+        let elsewhere = address && own().next().is_none();
+        let will =
+            if wishes.disabled_zones.contains(name) { zone_will::DISABLED } else { zone_will::ENABLED };
+        let zone = Zone { will, name: padded_name(name), ..Zone::default() };
+        let zone = capacity::zone(takers.iter().filter_map(|id| self.backends.get(id)), elsewhere, zone);
+        self.zones.insert(id, zone);
+        self.members.insert(id, takers);
+    }
+
+    /// Removed backends are still counted in their zones.
+    fn keep_zones(&mut self, old: &Model) {
+        let named: BTreeSet<u16> = self.backends.values().map(|b| b.zone).collect();
+        for (id, zone) in old.zones.iter().filter(|(id, _)| named.contains(id)) {
+            self.members.entry(*id).or_default();
+            self.zones.entry(*id).or_insert(Zone {
+                will: zone_will::DISABLED,
+                name: zone.name,
+                ..Zone::default()
+            });
+        }
+    }
+
+    fn takes_calls(&self, id: u16) -> bool {
+        self.backends.get(&id).is_some_and(capacity::takes_calls)
     }
 
     fn keep_removed(&mut self, old: &Model, circumstances: &Circumstances) {
@@ -187,7 +217,7 @@ impl Model {
         for (id, backend) in &self.backends {
             let key = ServiceKey { address: backend.address, port: backend.port, ..udp_key() };
             let lists = |service: &&config::Service| {
-                zone_of.get(id).is_some_and(|z| service.zones.iter().any(|n| n == z))
+                zone_of.get(id).is_some_and(|z| service.zones().any(|n| n == *z))
             };
             let listed =
                 config.services.iter().zip(&ids.services).filter(|(s, _)| lists(s)).map(|(_, id)| *id);
@@ -214,11 +244,11 @@ impl Model {
     fn add_rings(&mut self, config: &Config, ids: &Ids) {
         let mut by_zone: BTreeMap<&str, Arc<[u32]>> = BTreeMap::new();
         for (service, id) in config.services.iter().zip(&ids.services) {
-            for (tier, zone) in (0..).zip(&service.zones) {
+            for (tier, zone) in (0..).zip(service.zones()) {
                 let slots = by_zone.entry(zone).or_insert_with(|| self.slots_of(zone, config, ids).into());
                 if !slots.is_empty() {
-                    let ring =
-                        Ring { service: service.name.clone(), zone: zone.clone(), slots: slots.clone() };
+                    let (service, zone) = (service.name.clone(), zone.to_owned());
+                    let ring = Ring { service, zone, slots: slots.clone() };
                     self.rings.insert(ring_index(u32::from(*id), tier), ring);
                 }
             }
@@ -226,12 +256,11 @@ impl Model {
     }
 
     fn slots_of(&self, zone: &str, config: &Config, ids: &Ids) -> Vec<u32> {
-        let takes = |id: &u16| self.backends.get(id).is_some_and(|b| takes_dialogs(b.will, b.health));
         let entries: Vec<Entry<'_>> = config
             .backends
             .iter()
             .zip(&ids.backends)
-            .filter(|(b, id)| b.zone == zone && b.has_room_for_calls() && takes(id))
+            .filter(|(b, id)| b.zone == zone && self.takes_calls(**id))
             .map(|(b, id)| Entry { id: *id, weight: b.weight, name: &b.name })
             .collect();
         maglev::build(&entries)
@@ -245,18 +274,27 @@ fn configured(backend: &config::Backend, zone: u16, circumstances: &Circumstance
     Backend {
         address: key.address,
         port: key.port,
-        will: circumstances.wills.get(&backend.name).copied().unwrap_or_default().number(),
+        will: number_of_will(circumstances.wishes.of(&backend.name).will),
         health: if down { health::DOWN } else { health::UP },
         next_hop: NextHop::default(),
         weight: backend.weight,
         zone,
-        limits: Limits::default(),
+        limits: capacity::limits(backend),
         name: padded_name(&backend.name),
     }
 }
 
 fn udp_key() -> ServiceKey {
     ServiceKey { transport: lb_common::map::service::UDP, ..ServiceKey::default() }
+}
+
+/// A will as the maps hold it.
+const fn number_of_will(will: Will) -> u8 {
+    match will {
+        Will::Enabled => will::ENABLED,
+        Will::Draining => will::DRAINING,
+        Will::Disabled => will::DISABLED,
+    }
 }
 
 /// A way of forwarding as the maps hold it.

@@ -1,11 +1,12 @@
 //! Ids, rings and backend addresses of particular configurations.
 
-use super::{Circumstances, Model, OutOfIds, Will};
+use super::{Circumstances, Model, OutOfIds};
 use crate::{
-    config::{Config, Forwarding},
+    config::{self, Config, Forwarding, Overflow},
     core::{
-        examples::{backend, config, service, simple},
+        examples::{backend, config, service, simple, wills},
         maglev,
+        wishes::{Limit, Will},
     },
 };
 use lb_common::{
@@ -14,6 +15,7 @@ use lb_common::{
         backend::{health, name_of, will},
         ring_index,
         service::ServiceKey,
+        zone::zone_will,
     },
 };
 
@@ -147,7 +149,7 @@ fn replies_are_looked_up_in_nat_services_also_in_those_that_were() {
     assert_eq!(services_of(&before, 1), Some(vec![0, 1]));
     assert_eq!(services_of(&before, 2), Some(vec![1]));
     let mut without = both.clone();
-    without.services[1].zones.pop();
+    without.services[1].tiers.pop();
     let after = then(&before, &without);
     assert_eq!(services_of(&after, 1), Some(vec![0, 1]), "calls of b on sw1 live on");
     let over = Circumstances { busy: Some([(0, 0)].into()), ..Circumstances::default() };
@@ -162,12 +164,12 @@ fn only_backends_that_take_calls_are_in_rings() {
     let mut five = simple(5);
     five.backends[4].max_channels = Some(0);
     let circumstances = Circumstances {
-        wills: [("sw1".to_owned(), Will::Draining), ("sw2".to_owned(), Will::Disabled)].into(),
         down: ["sw3".to_owned()].into(),
-        busy: None,
+        ..wills(&[("sw1", Will::Draining), ("sw2", Will::Disabled)])
     };
     let model = Model::from_config(&five, &circumstances).unwrap();
     assert_eq!(in_ring(&model, 0, 0), [3]);
+    assert_eq!((&model.members[&0][..], model.zones[&0].takers), (&[3][..], 1));
     let (wills, healths): (Vec<u8>, Vec<u8>) = model.backends.values().map(|b| (b.will, b.health)).unzip();
     assert_eq!(wills, [will::DRAINING, will::DISABLED, will::ENABLED, will::ENABLED, will::ENABLED]);
     assert_eq!(healths, [health::UP, health::UP, health::DOWN, health::UP, health::UP]);
@@ -195,7 +197,7 @@ fn a_tier_without_takers_has_no_ring_and_the_next_keeps_its_number() {
         model
             .services
             .values()
-            .all(|s| usize::from(s.tiers) == two.services[usize::from(s.service)].zones.len())
+            .all(|s| usize::from(s.tiers) == two.services[usize::from(s.service)].tiers.len())
     );
 }
 
@@ -231,6 +233,104 @@ fn when_removed_backends_hold_too_many_ids_it_is_said() {
     let full = from(&many(0));
     assert_eq!(full.backends.len(), limits::MAX_BACKENDS as usize);
     let refused = full.next(&many(1), &Circumstances::default());
-    assert_eq!(refused, Err(OutOfIds { removed: 1 }));
+    assert_eq!(refused, Err(OutOfIds { what: "backend", removed: 1, max: 1024 }));
     assert!(refused.unwrap_err().to_string().contains("hold 1 of 1024"));
+}
+
+/// Numbers, names and wills of zones.
+fn zones(model: &Model) -> Vec<(u16, &str, u8)> {
+    model.zones.iter().map(|(id, z)| (*id, name_of(&z.name), z.will)).collect()
+}
+
+#[test]
+fn a_zone_keeps_its_number_as_long_as_a_backend_is_counted_in_it() {
+    let zones_of = |names: &[&str]| {
+        let backends = (1..).zip(names).map(|(n, zone)| backend(&format!("sw-{zone}"), n, zone)).collect();
+        config(vec![service("trunks", &[10], Forwarding::Nat, names)], backends)
+    };
+    let two = from(&zones_of(&["uk", "germany"]));
+    assert_eq!(zones(&two), [(0, "uk", zone_will::ENABLED), (1, "germany", zone_will::ENABLED)]);
+    let mut one = zones_of(&["uk", "germany"]);
+    one.services[0].tiers.remove(0);
+    one.backends.remove(0);
+    let removed = then(&two, &one);
+    assert_eq!(zones(&removed), [(0, "uk", zone_will::DISABLED), (1, "germany", zone_will::ENABLED)]);
+    assert_eq!((removed.members[&0].len(), removed.zones[&0].takers), (0, 0));
+    assert_eq!(removed.backends[&0].zone, 0);
+    // A new zone gets another number, until the last call in the old one is over.
+    one.backends.push(backend("sw9", 9, "france"));
+    one.services[0].tiers.push(config::Tier { zone: "france".to_owned(), overflow: Overflow::Forward });
+    assert_eq!(zones(&then(&removed, &one))[2], (2, "france", zone_will::ENABLED));
+    let nobody = Circumstances { busy: Some([].into()), ..Circumstances::default() };
+    let released = removed.next(&one, &nobody).unwrap();
+    assert_eq!(zones(&released), [(1, "germany", zone_will::ENABLED), (2, "france", zone_will::ENABLED)]);
+    // What comes back by name comes back to its number.
+    assert_eq!(then(&removed, &zones_of(&["germany", "uk"])).zones, two.zones);
+}
+
+#[test]
+fn when_zones_that_are_gone_hold_too_many_numbers_it_is_said() {
+    let named = |prefix: &str, n: u8| {
+        let backends = (0..n).map(|i| backend(&format!("{prefix}{i}"), i, &format!("{prefix}{i}"))).collect();
+        config(vec![service("trunks", &[10], Forwarding::L2, &[&format!("{prefix}0")])], backends)
+    };
+    let full = from(&named("a", 64));
+    let mut other = named("b", 1);
+    other.backends[0].address = ([10, 9, 9, 9], 5060).into();
+    assert_eq!(
+        full.next(&other, &Circumstances::default()),
+        Err(OutOfIds { what: "zone", removed: 64, max: 64 })
+    );
+    assert!(from(&named("a", 63)).next(&other, &Circumstances::default()).is_ok());
+}
+
+#[test]
+fn what_operators_want_counts_in_limits_rings_and_zones() {
+    let mut wanted = wills(&[("sw2", Will::Draining)]);
+    wanted.wishes.change("sw1", |w| (w.max_cps, w.weight) = (Some(Limit::Calls(7)), Some(300)));
+    wanted.wishes.change("sw3", |w| w.max_channels = Some(Limit::Calls(0)));
+    wanted.wishes.disabled_zones.insert("uk".to_owned());
+    let model = Model::from_config(&simple(4), &wanted).unwrap();
+    let sw1 = model.backends[&0];
+    assert_eq!((sw1.limits.max_cps, sw1.limits.burst, sw1.weight), (7, 1, 300));
+    assert_eq!(model.backends[&1].will, will::DRAINING);
+    assert_eq!(model.members[&0], [0, 3]);
+    assert_eq!(in_ring(&model, 0, 0), [0, 3], "the ring still finds the dialogs of a disabled zone");
+    let zone = model.zones[&0];
+    assert_eq!((zone.will, zone.takers, zone.capacity_cps), (zone_will::DISABLED, 2, 107));
+    assert_eq!(zone.capacity_channels, 3000 + 1000, "nominal, by weight");
+}
+
+#[test]
+fn members_stand_in_the_order_of_the_file_whatever_their_ids() {
+    let first = from(&simple(3));
+    let mut turned = simple(3);
+    turned.backends.reverse();
+    assert_eq!(then(&first, &turned).members[&0], [2, 1, 0]);
+}
+
+#[test]
+fn a_zone_elsewhere_has_room() {
+    let mut config = config(
+        vec![service("trunks", &[10], Forwarding::Nat, &["uk", "germany", "mars"])],
+        vec![backend("sw1", 1, "uk")],
+    );
+    config.services[0].tiers[1..].iter_mut().for_each(|t| t.overflow = Overflow::Redirect);
+    let address = |address: &str| Some(address.to_owned());
+    config.zones.push(config::Zone { name: "germany".to_owned(), address: address("sip.de.example.com") });
+    config.zones.push(config::Zone { name: "uk".to_owned(), address: address("sip.uk.example.com") });
+    let model = from(&config);
+    let takers = |name| model.zones.values().find(|z| name_of(&z.name) == name).map(|z| z.takers);
+    assert_eq!((takers("uk"), takers("germany"), takers("mars")), (Some(1), Some(1), Some(0)));
+    let policy = model.policies[&0];
+    assert_eq!((policy.tiers, policy.redirects), (3, 0b110));
+    let named: Vec<&str> = policy.zones[..3].iter().map(|z| name_of(&model.zones[z].name)).collect();
+    assert_eq!(named, ["uk", "germany", "mars"]);
+    let down = Circumstances { down: ["sw1".to_owned()].into(), ..Circumstances::default() };
+    let model = Model::from_config(&config, &down).unwrap();
+    assert_eq!(
+        model.zones.values().find(|z| name_of(&z.name) == "uk").unwrap().takers,
+        0,
+        "down is not elsewhere"
+    );
 }

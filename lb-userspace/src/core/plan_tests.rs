@@ -4,14 +4,15 @@ use super::{Plan, Write};
 use crate::{
     config::Forwarding,
     core::{
-        examples::{Tables, any_circumstances, any_config, backend, config, service, simple},
-        model::{Circumstances, Model, Will},
+        examples::{Tables, any_circumstances, any_config, backend, config, service, simple, wills},
+        model::{Circumstances, Model},
+        wishes::Will,
     },
 };
 use lb_common::map::{backend::will, listener_index};
 use proptest::{collection::vec, prelude::*};
 
-/// Whatever is referred to is there, and rings name backends that take new calls only.
+/// Whatever is referred to is there, and rings and members of zones are backends that take new calls only.
 fn assert_usable(tables: &Tables) -> Result<(), TestCaseError> {
     let Tables(model) = tables;
     for ring in model.rings.values() {
@@ -20,7 +21,19 @@ fn assert_usable(tables: &Tables) -> Result<(), TestCaseError> {
             prop_assert!(backend.is_some_and(|b| b.takes_dialogs()), "a ring names {id}: {backend:?}");
         }
     }
+    for id in model.members.values().flatten() {
+        let backend = model.backends.get(id);
+        prop_assert!(backend.is_some_and(|b| b.takes_dialogs()), "a zone's member {id}: {backend:?}");
+    }
+    for backend in model.backends.values() {
+        prop_assert!(model.zones.contains_key(&backend.zone), "the zone of {backend:?}");
+    }
+    for policy in model.policies.values() {
+        let zones = &policy.zones[..usize::from(policy.tiers)];
+        prop_assert!(zones.iter().all(|z| model.zones.contains_key(z)), "{policy:?}");
+    }
     for (key, service) in &model.services {
+        prop_assert!(model.policies.contains_key(&service.service));
         let index = listener_index(service.service.into(), service.listener.into());
         prop_assert_eq!(model.listeners.get(&index).map(|l| l.address.port), Some(key.port));
     }
@@ -102,7 +115,7 @@ fn the_summary_counts_and_names() {
     let three = model(&simple(3));
     assert_eq!(
         summary(&Model::default(), &three),
-        "+1 service, +3 backends, ring uk of trunks: 100.0 % of new calls move, 0 live calls move"
+        "+1 service, +1 zone, +3 backends, ring uk of trunks: 100.0 % of new calls move, 0 live calls move"
     );
     let four = three.next(&simple(4), &Circumstances::default()).unwrap();
     let added = summary(&three, &four);
@@ -116,9 +129,7 @@ fn the_summary_counts_and_names() {
     let heavier = three.next(&heavier, &Circumstances::default()).unwrap();
     assert!(summary(&three, &heavier).starts_with("~1 backend, ring uk of trunks: 0."));
 
-    let disabled =
-        Circumstances { wills: [("sw2".to_owned(), Will::Disabled)].into(), ..Circumstances::default() };
-    let disabled = three.next(&simple(3), &disabled).unwrap();
+    let disabled = three.next(&simple(3), &wills(&[("sw2", Will::Disabled)])).unwrap();
     let said = summary(&three, &disabled);
     assert!(said.ends_with("live calls of sw2 move"), "{said}");
 }

@@ -3,7 +3,10 @@
 use super::{maglev, model::Model};
 use lb_common::{
     limits,
-    map::backend::{Backend, name_of, will},
+    map::{
+        backend::{Backend, Limits, name_of, will},
+        zone::Policy,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,9 +16,11 @@ use std::{
 /// What changes between two models, by name.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Summary {
-    /// Services that are new, gone, or changed in address, forwarding or number of zones.
+    /// Services that are new, gone, or changed in address, forwarding, zones or in how they choose.
     pub services: Changes,
-    /// Backends that are new, gone from the configuration, or changed in will, health, weight, zone or name.
+    /// Zones that services list and did not, or no longer do, or that are changed in will.
+    pub zones: Changes,
+    /// Backends that are new, gone from the configuration, or changed in will, health, weight, limits, zone or name.
     pub backends: Changes,
     /// Removed backends whose last dialog is over: their ids are free again.
     pub released: Vec<String>,
@@ -61,6 +66,7 @@ impl Summary {
         });
         Summary {
             services,
+            zones: Changes::between(&zones(old), &zones(new)),
             backends: Changes::between(&before, &after),
             released: released.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
             rings: ring_changes(old, new),
@@ -112,21 +118,37 @@ impl Changes {
 /// Things by name and id, with what is told of them.
 type Told<V> = BTreeMap<(String, u16), V>;
 
-/// Services: address, forwarding and number of zones of each listener.
-fn services(model: &Model) -> Told<Vec<(String, u8, u8)>> {
-    let mut services = Told::<Vec<_>>::new();
+/// What is told of a service: address, forwarding and number of zones of each listener, and the policy.
+type ToldService = (Vec<(String, u8, u8)>, Option<Policy>);
+
+/// Services.
+fn services(model: &Model) -> Told<ToldService> {
+    let mut services = Told::<ToldService>::new();
     for (index, listener) in &model.listeners {
         let tiers = model.services.get(&listener.address).map_or(0, |s| s.tiers);
-        let key = (name_of(&listener.name).to_owned(), (index / limits::MAX_LISTENERS) as u16);
+        let id = (index / limits::MAX_LISTENERS) as u16;
         let address = listener.address.socket_address().to_string();
-        services.entry(key).or_default().push((address, listener.forwarding, tiers));
+        let told = services.entry((name_of(&listener.name).to_owned(), id)).or_default();
+        told.0.push((address, listener.forwarding, tiers));
+        told.1 = model.policies.get(&id).copied();
     }
     services
 }
 
-/// Backends of the configuration: will, health, weight and zone.
-fn backends(model: &Model) -> Told<(u8, u8, u16, u16)> {
-    let told = |b: &Backend| (b.will, b.health, b.weight, b.zone);
+/// Zones that services list: will.
+fn zones(model: &Model) -> Told<u8> {
+    let listed: BTreeSet<u16> = model
+        .policies
+        .values()
+        .flat_map(|policy| policy.zones.into_iter().take(policy.tiers.into()))
+        .collect();
+    let zones = model.zones.iter().filter(|(id, _)| listed.contains(id));
+    zones.map(|(id, zone)| ((name_of(&zone.name).to_owned(), *id), zone.will)).collect()
+}
+
+/// Backends of the configuration: will, health, weight, zone and limits.
+fn backends(model: &Model) -> Told<(u8, u8, u16, u16, Limits)> {
+    let told = |b: &Backend| (b.will, b.health, b.weight, b.zone, b.limits);
     let configured = model.backends.iter().filter(|(_, b)| b.will != will::REMOVED);
     configured.map(|(id, b)| ((name_of(&b.name).to_owned(), *id), told(b))).collect()
 }
@@ -160,6 +182,7 @@ impl fmt::Display for Summary {
         }
         let mut parts = Vec::new();
         self.services.describe("service", &mut parts);
+        self.zones.describe("zone", &mut parts);
         self.backends.describe("backend", &mut parts);
         if !self.released.is_empty() {
             parts.push(format!("{} released", counted(self.released.len(), "removed backend")));

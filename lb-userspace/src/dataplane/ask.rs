@@ -3,10 +3,13 @@
 use super::tables::Tables as Pinned;
 use crate::failure::Failure;
 use lb_common::{
-    decide::{self, BackendView, Slot, select},
+    decide::{self, BackendView, Counted, Slot, ZoneView, capacity::NOBODY, select},
     map::{
+        backend::Limits,
         dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State},
+        load::Load,
         settings::Settings,
+        zone::Policy,
     },
 };
 use std::cell::RefCell;
@@ -83,9 +86,48 @@ impl decide::Bucket for SeenBucket {
     }
 }
 
+/// A load that is only looked at.
+#[derive(Clone, Copy)]
+struct SeenLoad(Load);
+
+impl decide::LoadCell for SeenLoad {
+    fn read(&self) -> Load {
+        self.0
+    }
+
+    fn add_channels(&self, _by: i64) -> u64 {
+        self.0.channels
+    }
+
+    fn next_arrival(&self) -> u64 {
+        self.0.next_arrival
+    }
+
+    fn swap_next_arrival(&self, _from: u64, _to: u64) -> bool {
+        false
+    }
+
+    fn rate(&self) -> u64 {
+        self.0.rate
+    }
+
+    fn swap_rate(&self, _from: u64, _to: u64) -> bool {
+        false
+    }
+
+    fn full_until(&self) -> u64 {
+        self.0.full_until
+    }
+
+    fn set_full_until(&self, _until: u64) {}
+
+    fn count(&self, _what: Counted) {}
+}
+
 impl decide::Tables for View<'_> {
     type Slot = Seen;
     type Bucket = SeenBucket;
+    type Load = SeenLoad;
 
     fn settings(&self) -> &Settings {
         &self.settings
@@ -109,9 +151,57 @@ impl decide::Tables for View<'_> {
         self.or_note(self.tables.rings.slot(service, tier, slot)).and_then(|id| u16::try_from(id).ok())
     }
 
-    fn backend(&self, id: u16) -> Option<BackendView> {
-        self.or_note(self.tables.maps.backend(id).map(Some))
-            .map(|b| BackendView { will: b.will, health: b.health })
+    fn backend(&self, id: u16) -> BackendView {
+        self.or_note(self.tables.maps.backend(id).map(Some)).map_or_else(BackendView::default, |b| {
+            BackendView { will: b.will, health: b.health, zone: b.zone }
+        })
+    }
+
+    fn limits(&self, id: u16) -> Limits {
+        self.or_note(self.tables.maps.backend(id).map(Some)).map(|b| b.limits).unwrap_or_default()
+    }
+
+    fn backend_load(&self, _id: u16) -> Option<SeenLoad> {
+        None
+    }
+
+    fn policy(&self, service: u16) -> Policy {
+        self.or_note(self.tables.maps.policy(service).map(Some)).unwrap_or_default()
+    }
+
+    fn tier_zone(&self, service: u16, tier: u32) -> u16 {
+        self.policy(service).zones.get(tier as usize).copied().unwrap_or(NOBODY)
+    }
+
+    fn zone(&self, zone: u16) -> ZoneView {
+        let zone = self.or_note(self.tables.maps.zone(zone).map(Some));
+        zone.map_or_else(ZoneView::default, |z| ZoneView {
+            will: z.will,
+            remote: z.remote,
+            takers: z.takers,
+            capacity_channels: z.capacity_channels,
+            capacity_cps: z.capacity_cps,
+        })
+    }
+
+    fn zone_load(&self, _zone: u16) -> Option<SeenLoad> {
+        None
+    }
+
+    fn members(&self, _zone: u16) -> u32 {
+        0
+    }
+
+    fn member(&self, _zone: u16, _index: u32) -> u16 {
+        NOBODY
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        0
+    }
+
+    fn daemon_answers(&self) -> bool {
+        false
     }
 
     fn swept_at(&self) -> Option<u64> {

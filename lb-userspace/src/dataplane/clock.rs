@@ -10,6 +10,13 @@ use aya_obj::programs::XdpAttachType;
 use lb_common::map::expiry::request::LEN;
 use std::time::Duration;
 
+/// Monotonic nanoseconds, as `bpf_ktime_get_ns` tells them.
+pub fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
+}
+
 /// Values of CONFIG_HZ that kernels are built with.
 const USUAL: [u32; 4] = [100, 250, 300, 1000];
 /// Time between two readings: six jiffies of the slowest clock.

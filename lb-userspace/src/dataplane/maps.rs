@@ -17,9 +17,12 @@ use lb_common::{
         backend::{Backend, BackendAddress, will},
         counters::{BackendCounter, Counter, ServiceCounter},
         dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Tally},
-        listener_index, name,
+        listener_index,
+        load::Load,
+        name,
         service::{Listener, Service, ServiceKey},
         settings::Settings,
+        zone::{Members, Policy, Zone},
     },
     verdict::Verdict,
 };
@@ -35,6 +38,11 @@ pub struct Maps {
     listeners: Array<MapData, Listener>,
     backends: Array<MapData, Backend>,
     backend_addresses: HashMap<MapData, ServiceKey, BackendAddress>,
+    backend_loads: Array<MapData, Load>,
+    zone_loads: Array<MapData, Load>,
+    zones: Array<MapData, Zone>,
+    zone_members: Array<MapData, Members>,
+    policies: Array<MapData, Policy>,
     dialogs: Array<MapData, Bucket>,
     tally: Array<MapData, Tally>,
     ports: DevMapHash<MapData>,
@@ -76,6 +84,11 @@ impl Maps {
             listeners: open(pins, name::LISTENERS)?,
             backends: open(pins, name::BACKENDS)?,
             backend_addresses: open(pins, name::BACKEND_ADDRESSES)?,
+            backend_loads: open(pins, name::BACKEND_LOADS)?,
+            zone_loads: open(pins, name::ZONE_LOADS)?,
+            zones: open(pins, name::ZONES)?,
+            zone_members: open(pins, name::ZONE_MEMBERS)?,
+            policies: open(pins, name::POLICIES)?,
             dialogs: open(pins, name::DIALOGS)?,
             tally: open(pins, name::DIALOG_TALLY)?,
             ports: open(pins, name::PORTS)?,
@@ -210,6 +223,92 @@ impl Maps {
     /// The kernel's.
     pub fn remove_backend_address(&mut self, key: &ServiceKey) -> Result<(), Failure> {
         absent_is_fine(self.backend_addresses.remove(key)).map_err(|e| cannot("write BACKEND_ADDRESSES", &e))
+    }
+
+    /// What a backend carries now.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn backend_load(&self, id: u16) -> Result<Load, Failure> {
+        self.backend_loads.get(&id.into(), 0).map_err(|e| cannot("read BACKEND_LOADS", &e))
+    }
+
+    /// Sets what a backend carries: to nothing, for an id that is used anew. What the program counts meanwhile is lost.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_backend_load(&mut self, id: u16, load: &Load) -> Result<(), Failure> {
+        self.backend_loads.set(id.into(), load, 0).map_err(|e| cannot("write BACKEND_LOADS", &e))
+    }
+
+    /// What a zone carries now.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn zone_load(&self, zone: u16) -> Result<Load, Failure> {
+        self.zone_loads.get(&zone.into(), 0).map_err(|e| cannot("read ZONE_LOADS", &e))
+    }
+
+    /// Sets what a zone carries. What the program counts meanwhile is lost.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_zone_load(&mut self, zone: u16, load: &Load) -> Result<(), Failure> {
+        self.zone_loads.set(zone.into(), load, 0).map_err(|e| cannot("write ZONE_LOADS", &e))
+    }
+
+    /// One zone; [`lb_common::map::zone::zone_will::ABSENT`] where there is none.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn zone(&self, zone: u16) -> Result<Zone, Failure> {
+        self.zones.get(&zone.into(), 0).map_err(|e| cannot("read ZONES", &e))
+    }
+
+    /// Writes one zone.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_zone(&mut self, zone: u16, value: &Zone) -> Result<(), Failure> {
+        self.zones.set(zone.into(), value, 0).map_err(|e| cannot("write ZONES", &e))
+    }
+
+    /// Ids of a zone's backends that take new calls, in order.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn zone_members(&self, zone: u16) -> Result<Vec<u16>, Failure> {
+        let members = self.zone_members.get(&zone.into(), 0).map_err(|e| cannot("read ZONE_MEMBERS", &e))?;
+        Ok(members.ids.into_iter().take(members.count as usize).collect())
+    }
+
+    /// Writes the ids of a zone's backends that take new calls; there are never more than fit.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_zone_members(&mut self, zone: u16, ids: &[u16]) -> Result<(), Failure> {
+        let mut members = Members::default();
+        for (slot, id) in members.ids.iter_mut().zip(ids) {
+            *slot = *id;
+            members.count += 1;
+        }
+        self.zone_members.set(zone.into(), members, 0).map_err(|e| cannot("write ZONE_MEMBERS", &e))
+    }
+
+    /// How a service chooses; no tiers where there is no such service.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn policy(&self, service: u16) -> Result<Policy, Failure> {
+        self.policies.get(&service.into(), 0).map_err(|e| cannot("read POLICIES", &e))
+    }
+
+    /// Writes how a service chooses.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn set_policy(&mut self, service: u16, policy: &Policy) -> Result<(), Failure> {
+        self.policies.set(service.into(), policy, 0).map_err(|e| cannot("write POLICIES", &e))
     }
 
     /// One dialog.
@@ -348,6 +447,11 @@ impl Maps {
             for (a, b) in a.methods.iter_mut().zip(&b.methods) {
                 *a += b;
             }
+            a.spilled += b.spilled;
+            a.overflowed += b.overflowed;
+            a.redirected += b.redirected;
+            a.refused_full += b.refused_full;
+            a.refused_down += b.refused_down;
         }))
     }
 

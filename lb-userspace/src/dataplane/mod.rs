@@ -1,7 +1,7 @@
 //! The only door to the kernel: loads, pins, attaches, adopts, and keeps next hops true. Only this room knows aya.
 //!
 //! * [`pins`]: names below the pin directory. * [`adopt`]: may what is pinned be used? * [`load`]: object to kernel.
-//! * [`attach`]: links to interfaces. * [`maps`], [`rings`]: typed handles, from pins alone.
+//! * [`attach`]: links to interfaces. * [`maps`], [`rings`]: typed handles, from pins alone. * [`loads`]: those of capacity.
 //! * [`netlink`], [`neighbours`]: next hops.
 //! * [`clock`], [`tend`]: the helper programs.
 //! * [`ask`]: what would the kernel decide?
@@ -15,6 +15,7 @@ pub mod attach;
 pub mod clock;
 pub mod host;
 pub mod load;
+pub mod loads;
 pub mod maps;
 pub mod neighbours;
 pub mod netlink;

@@ -10,7 +10,9 @@ use lb_common::{
     map::{
         backend::{Backend, NextHop, will},
         listener_index,
+        load::Load,
         service::Listener,
+        zone::{Policy, Zone, zone_will},
     },
 };
 
@@ -49,8 +51,17 @@ impl Tables {
             listeners,
             backends: self.maps.backends()?.into_iter().collect(),
             backend_addresses: self.maps.backend_addresses()?,
+            zones: self.found_zones()?,
+            policies: (0..limits::MAX_SERVICES as u16)
+                .map(|service| Ok((service, self.maps.policy(service)?)))
+                .collect::<Result<_, Failure>>()?,
             rings: self.rings.present()?,
         })
+    }
+
+    fn found_zones(&self) -> Result<Vec<(u16, Zone, Vec<u16>)>, Failure> {
+        let zones = 0..limits::MAX_ZONES as u16;
+        zones.map(|id| Ok((id, self.maps.zone(id)?, self.maps.zone_members(id)?))).collect()
     }
 
     /// Carries out the writes of a plan, in order.
@@ -78,11 +89,19 @@ impl Tables {
             Write::PutBackend(id, backend) => self.put_backend(*id, *backend),
             Write::PutListener(index, listener) => self.maps.set_listener(*index, listener),
             Write::PutBackendAddress(key, value) => self.maps.set_backend_address(key, value),
+            Write::PutZone(id, zone) => self.put_zone(*id, zone),
+            Write::PutMembers(id, ids) => self.maps.set_zone_members(*id, ids),
+            Write::PutPolicy(id, policy) => self.maps.set_policy(*id, policy),
             Write::PutRing(index, slots) => self.rings.set(*index, slots),
             Write::PutService(key, service) => self.maps.set_service(key, service),
             Write::RemoveService(key) => self.maps.remove_service(key),
             Write::RemoveBackendAddress(key) => self.maps.remove_backend_address(key),
             Write::RemoveRing(index) => self.rings.remove(*index),
+            Write::ClearPolicy(id) => self.maps.set_policy(*id, &Policy::default()),
+            Write::ClearZone(id) => {
+                self.maps.set_zone(*id, &Zone::default())?;
+                self.maps.set_zone_members(*id, &[])
+            }
             Write::ClearListener(index) => self.maps.set_listener(*index, &Listener::default()),
             Write::ClearBackend(id) => self.maps.set_backend(*id, &Backend::default()),
         }
@@ -93,10 +112,19 @@ impl Tables {
         let before = self.maps.backend(id)?;
         if before.will == will::ABSENT {
             self.maps.clear_backend_counter(id)?;
+            self.maps.set_backend_load(id, &Load::default())?;
         }
         let stays = before.will != will::ABSENT && before.address == backend.address;
         let next_hop = if stays { before.next_hop } else { NextHop::default() };
         self.maps.set_backend(id, &Backend { next_hop, ..backend })
+    }
+
+    /// Writes a zone. One that comes to a number starts to count at 0.
+    fn put_zone(&mut self, id: u16, zone: &Zone) -> Result<(), Failure> {
+        if self.maps.zone(id)?.will == zone_will::ABSENT {
+            self.maps.set_zone_load(id, &Load::default())?;
+        }
+        self.maps.set_zone(id, zone)
     }
 
     /// Writes a backend's next hop; none if it is not resolved.

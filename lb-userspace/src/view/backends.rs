@@ -1,19 +1,30 @@
 //! Backends with their counters and next hops.
 
-use super::{health_word, mac, name_or, will_word};
-use crate::{dataplane::maps::Maps, failure::Failure};
-use lb_common::map::{backend::Backend, service::ServiceKey};
+use super::{
+    health_word,
+    loads::{LoadView, full_because},
+    mac, name_or, will_word,
+};
+use crate::{
+    core::wishes::Limit,
+    dataplane::{clock::monotonic, maps::Maps},
+    failure::Failure,
+};
+use lb_common::map::{
+    backend::{Backend, UNLIMITED, name_of},
+    service::ServiceKey,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendView {
     /// Number in the maps.
     pub id: u16,
     /// Name.
     pub name: String,
-    /// Zone; `null` when the configuration is not at hand.
+    /// Zone; `null`: it is not in the maps, which happens for a moment while a configuration is taken.
     pub zone: Option<String>,
     /// Address and port.
     pub address: String,
@@ -21,6 +32,23 @@ pub struct BackendView {
     pub will: String,
     /// What was observed: up or down.
     pub health: String,
+    /// Why no new call fits: `max_channels`, `max_cps`, or that it refused calls itself; `null`: there is room.
+    pub full: Option<String>,
+    /// What it carries.
+    #[serde(flatten)]
+    pub load: LoadView,
+    /// Most calls in progress.
+    pub max_channels: Limit,
+    /// Most new calls per second.
+    pub max_cps: Limit,
+    /// Calls that may come at once beyond that pace; 0 too where there is none.
+    pub cps_burst: u32,
+    /// New calls it was passed over for because of `max_channels`.
+    pub over_channels: u64,
+    /// New calls it was passed over for because of `max_cps`.
+    pub over_cps: u64,
+    /// Calls that it refused itself with a 503 or redirected with a 3xx; only in `nat`.
+    pub refusals: u64,
     /// Share of new calls relative to the others of its zone.
     pub weight: u16,
     /// Where its packets go; `null`: not resolved.
@@ -41,6 +69,13 @@ pub struct BackendView {
     pub transactions: u64,
 }
 
+impl BackendView {
+    /// Whether a limit of 0 says that no new calls may come.
+    pub fn is_closed(&self) -> bool {
+        [self.max_channels, self.max_cps].contains(&Limit::Calls(0))
+    }
+}
+
 /// Where a backend's packets go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextHopView {
@@ -55,18 +90,14 @@ pub struct NextHopView {
 /// Names of interfaces by number; a number that is not known stands for itself.
 pub type InterfaceNames = BTreeMap<u32, String>;
 
-/// All backends, by zone and number. `zones` are the names of the zones in the order of the configuration.
+/// All backends, by zone and number.
 ///
 /// # Errors
 /// The kernel's.
-pub fn backends(
-    maps: &Maps,
-    zones: &[String],
-    interfaces: &InterfaceNames,
-) -> Result<Vec<BackendView>, Failure> {
+pub fn backends(maps: &Maps, interfaces: &InterfaceNames) -> Result<Vec<BackendView>, Failure> {
     let mut views = Vec::new();
     for (id, backend) in maps.backends()? {
-        views.push(view(maps, id, &backend, zones, interfaces)?);
+        views.push(view(maps, id, &backend, interfaces)?);
     }
     views.sort_by(|a, b| (&a.zone, a.id).cmp(&(&b.zone, b.id)));
     Ok(views)
@@ -76,11 +107,12 @@ fn view(
     maps: &Maps,
     id: u16,
     backend: &Backend,
-    zones: &[String],
     interfaces: &InterfaceNames,
 ) -> Result<BackendView, Failure> {
     let name = name_or(&backend.name, "backend", id);
     let counter = maps.backend_counter(id)?;
+    let (load, limits, now) = (maps.backend_load(id)?, &backend.limits, monotonic());
+    let limit = |number: u32| Limit::from((number != UNLIMITED).then_some(number));
     let address =
         ServiceKey { address: backend.address, port: backend.port, ..ServiceKey::default() }.socket_address();
     let hop = backend.next_hop;
@@ -94,11 +126,19 @@ fn view(
     });
     Ok(BackendView {
         id,
-        zone: zones.get(usize::from(backend.zone)).cloned(),
+        zone: Some(name_of(&maps.zone(backend.zone)?.name).to_owned()).filter(|name| !name.is_empty()),
         name,
         address: address.to_string(),
         will: will_word(backend.will).to_owned(),
         health: health_word(backend.health).to_owned(),
+        full: full_because(&load, limits, now).map(str::to_owned),
+        load: LoadView::new(&load, limits, now),
+        max_channels: limit(limits.max_channels),
+        max_cps: limit(limits.max_cps),
+        cps_burst: limits.burst,
+        over_channels: load.over_channels,
+        over_cps: load.over_cps,
+        refusals: load.refusals,
         weight: backend.weight,
         next_hop,
         dialogs: None,

@@ -1,20 +1,22 @@
 //! What the maps do not say, left in the run directory by the daemon.
 
+use crate::core::wishes::Difference;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-/// Names that the CLI wants with or without a daemon.
+/// What the CLI wants to know with or without a daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// Name of the balancer.
     pub node: String,
     /// Its configuration file.
     pub config: PathBuf,
-    /// Names of the zones, by the number that backends carry.
-    pub zones: Vec<String>,
+    /// What is not as that file says.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
 }
 
 impl Facts {
@@ -47,12 +49,11 @@ mod tests {
     fn facts_come_back_and_their_absence_is_no_error() {
         let path = std::env::temp_dir().join(format!("sipsteer-facts-{}.json", std::process::id()));
         assert_eq!(Facts::read(&path), Facts { node: host_name(), ..Facts::default() });
-        let facts =
-            Facts { node: "lb1".to_owned(), config: "/etc/x.toml".into(), zones: vec!["uk".to_owned()] };
+        let facts = Facts { node: "lb1".to_owned(), config: "/etc/x.toml".into(), differences: Vec::new() };
         facts.write(&path).unwrap();
         assert_eq!(Facts::read(&path), facts);
         fs::write(&path, "{").unwrap();
-        assert_eq!(Facts::read(&path).zones, Vec::<String>::new());
+        assert_eq!(Facts::read(&path).node, host_name());
         fs::remove_file(&path).unwrap();
     }
 }

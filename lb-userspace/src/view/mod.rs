@@ -6,8 +6,11 @@ pub mod backends;
 pub mod counters;
 pub mod dialogs;
 pub mod facts;
+pub mod loads;
 pub mod services;
+pub mod slow_path;
 pub mod status;
+pub mod zones;
 
 use lb_common::map::backend::{health, name_of, will};
 use std::net::SocketAddr;

@@ -1,13 +1,17 @@
 //! Services with their listeners and counters.
 
-use super::{listen, name_or};
-use crate::{dataplane::maps::Maps, failure::Failure};
+use super::{listen, loads::ratio, name_or};
+use crate::{control::recent::Calls, dataplane::maps::Maps, failure::Failure};
 use lb_common::{
-    map::{counters::METHODS, service::forwarding},
+    map::{
+        counters::METHODS,
+        service::forwarding,
+        zone::{Policy, choice, hash_by},
+    },
     sip::Method,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Methods that are counted, with their slot and name.
 const NAMES: [(Method, &str); 15] = [
@@ -30,7 +34,7 @@ const NAMES: [(Method, &str); 15] = [
 const _: () = assert!(NAMES.len() + 1 == METHODS);
 
 /// One service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceView {
     /// Number in the maps.
     pub id: u16,
@@ -40,8 +44,23 @@ pub struct ServiceView {
     pub listen: Vec<String>,
     /// `nat` or `l2`.
     pub forwarding: String,
+    /// `consistent`, `least-loaded` or `primary-secondary`.
+    pub policy: String,
+    /// A backend above this multiple of its zone's mean utilisation is passed over; `null`: none is.
+    pub bound: Option<f64>,
+    /// What the ring is asked with: `call-id`, for instance.
+    pub hash_by: String,
+    /// The preferred ceiling of utilisation, 0 to 1.
+    pub target_utilisation: f64,
     /// Number of its zones.
     pub tiers: u8,
+    /// Its zones in order of preference.
+    pub zones: Vec<TierView>,
+    /// What became of new calls that did not go to the first choice, since the maps were made.
+    #[serde(flatten)]
+    pub calls: Calls,
+    /// The same for the last minute; `null`: no daemon was asked.
+    pub recent: Option<RecentView>,
     /// Packets from callers.
     pub packets: u64,
     /// Bytes of those frames.
@@ -50,6 +69,32 @@ pub struct ServiceView {
     pub requests: BTreeMap<String, u64>,
     /// Responses from callers.
     pub responses: u64,
+}
+
+/// One of a service's zones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierView {
+    /// Name of the zone.
+    pub zone: String,
+    /// How calls get there: `forward` or `redirect`.
+    pub overflow: String,
+}
+
+/// What became of new calls lately.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecentView {
+    /// How long that is.
+    pub seconds: f64,
+    /// What became of them.
+    #[serde(flatten)]
+    pub calls: Calls,
+}
+
+impl RecentView {
+    /// What became of calls within a time.
+    pub fn new(length: Duration, calls: Calls) -> RecentView {
+        RecentView { seconds: length.as_secs_f64().round(), calls }
+    }
 }
 
 /// All services, by number.
@@ -68,13 +113,21 @@ pub fn services(maps: &Maps) -> Result<Vec<ServiceView>, Failure> {
         }
         let listener = maps.listener(service.service, service.listener)?;
         let counter = maps.service_counter(service.service)?;
+        let policy = maps.policy(service.service)?;
         let count = |method: Method| counter.methods.get(method as usize).copied().unwrap_or_default();
         views.push(ServiceView {
             id: service.service,
             name: name_or(&listener.name, "service", service.service),
             listen: vec![address],
             forwarding: forwarding_word(service.forwarding).to_owned(),
+            policy: policy_word(policy.choice).to_owned(),
+            bound: (policy.bound > 0).then(|| ratio(policy.bound.into())),
+            hash_by: hash_word(policy.hash_by).to_owned(),
+            target_utilisation: ratio(policy.target.into()),
             tiers: service.tiers,
+            zones: tiers(maps, &policy)?,
+            calls: (&counter).into(),
+            recent: None,
             packets: counter.packets,
             bytes: counter.bytes,
             requests: NAMES
@@ -86,6 +139,41 @@ pub fn services(maps: &Maps) -> Result<Vec<ServiceView>, Failure> {
         });
     }
     Ok(views)
+}
+
+fn tiers(maps: &Maps, policy: &Policy) -> Result<Vec<TierView>, Failure> {
+    let zones = policy.zones.iter().take(policy.tiers.into()).enumerate();
+    zones
+        .map(|(tier, id)| {
+            let redirect = policy.redirects >> tier & 1 == 1;
+            Ok(TierView {
+                zone: name_or(&maps.zone(*id)?.name, "zone", *id),
+                overflow: if redirect { "redirect" } else { "forward" }.to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// A policy as the configuration writes it.
+pub fn policy_word(number: u8) -> &'static str {
+    match number {
+        choice::CONSISTENT => "consistent",
+        choice::LEAST_LOADED => "least-loaded",
+        choice::PRIMARY_SECONDARY => "primary-secondary",
+        _ => "unknown",
+    }
+}
+
+/// What the ring is asked with, as the configuration writes it.
+pub fn hash_word(number: u8) -> &'static str {
+    match number {
+        hash_by::CALL_ID => "call-id",
+        hash_by::FROM_USER => "from-user",
+        hash_by::TO_USER => "to-user",
+        hash_by::REQUEST_USER => "request-user",
+        hash_by::SOURCE => "source",
+        _ => "unknown",
+    }
 }
 
 /// A way of forwarding as the configuration writes it.

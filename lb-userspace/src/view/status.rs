@@ -1,7 +1,8 @@
 //! The state of the balancer in one document: from the maps and links, and, when a daemon runs, from it.
 
-use super::{backends::BackendView, services::ServiceView};
+use super::{backends::BackendView, services::ServiceView, slow_path::SlowPathView, zones::ZoneView};
 use crate::{
+    core::wishes::Difference,
     dataplane::{attach, maps::Maps, netlink::Link, pins::PinDir},
     failure::Failure,
 };
@@ -21,7 +22,7 @@ pub enum State {
 }
 
 /// The state of the balancer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// How it is.
     pub state: State,
@@ -33,8 +34,12 @@ pub struct Status {
     pub interfaces: Vec<InterfaceView>,
     /// Services.
     pub services: Vec<ServiceView>,
+    /// Zones.
+    pub zones: Vec<ZoneView>,
     /// Backends.
     pub backends: Vec<BackendView>,
+    /// What operators changed and the configuration does not say.
+    pub differences: Vec<Difference>,
     /// The dialog table.
     pub dialogs: DialogsView,
 }
@@ -56,6 +61,8 @@ pub struct DaemonView {
     pub reload_refused: Option<String>,
     /// Why backends have no next hop, by name.
     pub unresolved: BTreeMap<String, String>,
+    /// What it answers itself.
+    pub slow_path: SlowPathView,
 }
 
 /// An interface with the program.
@@ -109,16 +116,19 @@ pub fn interfaces(pins: &PinDir, links: &[Link]) -> Result<Vec<InterfaceView>, F
 ///
 /// # Errors
 /// [`crate::failure::Kind::NotRunning`] when nothing is pinned, or the kernel's.
-pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link], zones: &[String]) -> Result<Status, Failure> {
+pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link]) -> Result<Status, Failure> {
     let names = links.iter().map(|l| (l.ifindex, l.name.clone())).collect();
     let tally = maps.tally()?;
+    let services = super::services::services(maps)?;
     let mut status = Status {
         state: State::Ok,
         attention: Vec::new(),
         daemon: None,
         interfaces: interfaces(pins, links)?,
-        services: super::services::services(maps)?,
-        backends: super::backends::backends(maps, zones, &names)?,
+        zones: super::zones::zones(maps, &services)?,
+        services,
+        backends: super::backends::backends(maps, &names)?,
+        differences: Vec::new(),
         dialogs: DialogsView {
             entries: tally.entries,
             unconfirmed: tally.unconfirmed,
@@ -132,30 +142,15 @@ pub fn from_maps(pins: &PinDir, maps: &Maps, links: &[Link], zones: &[String]) -
 impl Status {
     /// Finds what needs attention and how bad it is.
     pub fn judge(&mut self) {
-        let mut attention = Vec::new();
-        for interface in &self.interfaces {
-            let name = &interface.name;
-            match interface.mode.as_deref() {
-                _ if interface.ifindex == 0 => attention.push(format!("interface {name} is gone")),
-                Some("generic") => {
-                    attention.push(format!("{name} runs in generic mode, several times slower"));
-                }
-                _ => {}
-            }
-        }
-        for backend in &self.backends {
-            if backend.health == "down" {
-                attention.push(format!("backend {} is down", backend.name));
-            }
-            if backend.next_hop.is_none() && backend.will != "disabled" {
-                let reason = self.daemon.as_ref().and_then(|d| d.unresolved.get(&backend.name));
-                let reason = reason.map(|r| format!(": {r}")).unwrap_or_default();
-                attention.push(format!("backend {} has no next hop{reason}", backend.name));
-            }
-        }
+        let mut attention = self.about_interfaces();
+        attention.extend(self.about_backends());
+        attention.extend(self.zones.iter().filter_map(|zone| self.about_zone(zone)));
+        attention.extend(self.services.iter().filter_map(about_refusals));
         if self.dialogs.entries * 10 > u64::from(self.dialogs.max) * 7 {
             attention.push(format!("the dialog table is {} % full", self.dialogs.percent()));
         }
+        let deaf = self.daemon.iter().flat_map(|d| &d.slow_path.deaf);
+        attention.extend(deaf.map(|(address, why)| format!("the daemon answers nobody at {address}: {why}")));
         match &self.daemon {
             None => attention.push(
                 "no daemon runs: calls are steered, but changes of the network and the configuration are not followed"
@@ -167,7 +162,11 @@ impl Status {
             Some(_) => {}
         }
         let attached = self.interfaces.iter().any(|i| i.ifindex != 0);
-        let takes = self.backends.iter().any(|b| b.will == "enabled" && b.health == "up");
+        let disabled = |b: &BackendView| {
+            self.zones.iter().any(|z| z.will == "disabled" && b.zone.as_ref() == Some(&z.name))
+        };
+        let takes = |b: &BackendView| b.will == "enabled" && b.health == "up" && !b.is_closed();
+        let takes = self.backends.iter().any(|b| takes(b) && !disabled(b));
         if !attached {
             attention.insert(0, "the program is attached to no interface".to_owned());
         }
@@ -183,9 +182,162 @@ impl Status {
     }
 }
 
+impl Status {
+    fn about_interfaces(&self) -> Vec<String> {
+        let about = |interface: &InterfaceView| {
+            let name = &interface.name;
+            match interface.mode.as_deref() {
+                _ if interface.ifindex == 0 => Some(format!("interface {name} is gone")),
+                Some("generic") => Some(format!("{name} runs in generic mode, several times slower")),
+                _ => None,
+            }
+        };
+        self.interfaces.iter().filter_map(about).collect()
+    }
+
+    fn about_backends(&self) -> Vec<String> {
+        let mut attention = Vec::new();
+        for backend in &self.backends {
+            if backend.health == "down" {
+                attention.push(format!("backend {} is down", backend.name));
+            }
+            if backend.next_hop.is_none() && backend.will != "disabled" {
+                let reason = self.daemon.as_ref().and_then(|d| d.unresolved.get(&backend.name));
+                let reason = reason.map(|r| format!(": {r}")).unwrap_or_default();
+                attention.push(format!("backend {} has no next hop{reason}", backend.name));
+            }
+        }
+        attention
+    }
+
+    /// Full, down and hot are three things. What operators wanted is none of them.
+    fn about_zone(&self, zone: &ZoneView) -> Option<String> {
+        if zone.will != "enabled" || zone.backends == 0 {
+            return None;
+        }
+        let name = &zone.name;
+        if zone.takers == 0 {
+            return Some(format!("zone {name}: none of its {} backends takes new calls", zone.backends));
+        }
+        let of_zone = |backend: &&BackendView| backend.zone.as_ref() == Some(name);
+        let takes = |backend: &&BackendView| {
+            backend.will == "enabled" && backend.health == "up" && !backend.is_closed()
+        };
+        if self.backends.iter().filter(of_zone).filter(takes).all(|b| b.full.is_some()) {
+            return Some(format!("zone {name} is full"));
+        }
+        let (utilisation, target) = zone.load.utilisation.zip(zone.target_utilisation)?;
+        zone.hot.then(|| format!("zone {name} is hot: utilisation {utilisation:.2}, target {target:.2}"))
+    }
+}
+
+/// Calls of the last minute that got no backend, and why.
+fn about_refusals(service: &ServiceView) -> Option<String> {
+    let recent = service.recent.as_ref()?;
+    let (full, down) = (recent.calls.refused_full, recent.calls.refused_down);
+    let why = match (full, down) {
+        (0, 0) => return None,
+        (_, 0) => "every backend in reach is full".to_owned(),
+        (0, _) => "no backend in reach takes calls".to_owned(),
+        _ => format!("{full} because every backend in reach is full, {down} because none takes calls"),
+    };
+    let name = &service.name;
+    let calls = if full + down == 1 { "call" } else { "calls" };
+    Some(format!("{name} refused {} {calls} in the last {} s: {why}", full + down, recent.seconds))
+}
+
 impl DialogsView {
     /// How full the table is, in per cent.
     pub fn percent(&self) -> u64 {
         (self.entries * 100).checked_div(self.max.into()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        control::recent::Calls,
+        core::wishes::Limit,
+        view::{loads::LoadView, services::RecentView},
+    };
+
+    fn zone(takers: u64, utilisation: f64) -> ZoneView {
+        ZoneView {
+            id: 0,
+            name: "uk".to_owned(),
+            will: "enabled".to_owned(),
+            backends: 2,
+            up: takers,
+            takers,
+            load: LoadView { utilisation: Some(utilisation), ..LoadView::default() },
+            capacity_channels: Limit::Calls(2000),
+            capacity_cps: Limit::Calls(200),
+            target_utilisation: Some(0.5),
+            hot: utilisation > 0.5,
+        }
+    }
+
+    fn backend(health: &str, full: Option<&str>, max_cps: u32) -> BackendView {
+        let view = serde_json::json!({
+            "id": 0, "name": "sw1", "zone": "uk", "address": "10.0.0.11:5060", "will": "enabled", "health": health,
+            "full": full, "channels": 0, "cps": 0.0, "utilisation": null, "max_channels": "unlimited",
+            "max_cps": max_cps, "cps_burst": 1, "over_channels": 0, "over_cps": 0, "refusals": 0, "weight": 100,
+            "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01", "mtu": 1500}, "dialogs": null,
+            "packets": 0, "bytes": 0, "reply_packets": 0, "reply_bytes": 0, "calls": 0, "transactions": 0,
+        });
+        serde_json::from_value(view).expect("a backend")
+    }
+
+    fn about(zone: &ZoneView, backends: Vec<BackendView>) -> Option<String> {
+        let status = Status {
+            state: State::Ok,
+            attention: Vec::new(),
+            daemon: None,
+            interfaces: Vec::new(),
+            services: Vec::new(),
+            zones: Vec::new(),
+            backends,
+            differences: Vec::new(),
+            dialogs: DialogsView::default(),
+        };
+        status.about_zone(zone)
+    }
+
+    #[test]
+    fn a_zone_is_down_full_or_hot_and_never_two_of_them() {
+        let (free, full) = (|| backend("up", None, 100), || backend("up", Some("max_cps"), 100));
+        assert_eq!(about(&zone(2, 0.5), vec![free(), full()]), None, "at the target, one full");
+        let hot = about(&zone(2, 0.51), vec![free(), full()]);
+        assert_eq!(hot.as_deref(), Some("zone uk is hot: utilisation 0.51, target 0.50"));
+        assert_eq!(about(&zone(2, 1.0), vec![full(), full()]).as_deref(), Some("zone uk is full"));
+        let down = || backend("down", None, 100);
+        assert_eq!(about(&zone(1, 1.0), vec![down(), full()]).as_deref(), Some("zone uk is full"));
+        let closed = backend("up", Some("max_cps"), 0);
+        assert_eq!(about(&zone(1, 0.2), vec![closed, free()]), None, "limited to 0 is not full");
+        let none = about(&zone(0, 0.0), vec![down(), down()]);
+        assert_eq!(none.as_deref(), Some("zone uk: none of its 2 backends takes new calls"));
+        let disabled = ZoneView { will: "disabled".to_owned(), ..zone(0, 0.9) };
+        assert_eq!(about(&disabled, vec![down()]), None, "an operator wanted it");
+    }
+
+    fn refused(refused_full: u64, refused_down: u64) -> Option<String> {
+        let calls = Calls { refused_full, refused_down, ..Calls::default() };
+        let service = serde_json::json!({
+            "id": 0, "name": "trunks", "listen": [], "forwarding": "nat", "policy": "consistent", "bound": null,
+            "hash_by": "call-id", "target_utilisation": 0.5, "tiers": 1, "zones": [], "spilled": 0, "overflowed": 0,
+            "redirected": 0, "refused_full": 9, "refused_down": 9, "recent": RecentView { seconds: 60.0, calls },
+            "packets": 0, "bytes": 0, "requests": {}, "responses": 0,
+        });
+        about_refusals(&serde_json::from_value(service).expect("a service"))
+    }
+
+    #[test]
+    fn refusals_of_the_last_minute_say_why() {
+        assert_eq!(refused(0, 0), None, "those before do not count");
+        let of = |full, down| refused(full, down).expect("something was refused");
+        assert_eq!(of(3, 0), "trunks refused 3 calls in the last 60 s: every backend in reach is full");
+        assert_eq!(of(0, 1), "trunks refused 1 call in the last 60 s: no backend in reach takes calls");
+        assert!(of(3, 1).ends_with("3 because every backend in reach is full, 1 because none takes calls"));
     }
 }

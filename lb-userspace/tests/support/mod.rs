@@ -99,8 +99,14 @@ impl Bench {
         Ok(fs::write(self.config_file(), text)?)
     }
 
+    /// What operators want is kept there.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     fn places(&self, command: &mut Command) {
         command.arg("--pin-dir").arg(&self.pins).arg("--run-dir").arg(self.run_dir());
+        command.arg("--state-dir").arg(self.state_dir());
     }
 
     /// Runs `sipsteer` to its end.
@@ -143,6 +149,7 @@ impl Bench {
         all.extend(arguments.iter().map(|a| (*a).into()));
         all.extend(["--config".into(), self.config_file().into(), "--pin-dir".into(), (&self.pins).into()]);
         all.extend(["--run-dir".into(), self.run_dir().into()]);
+        all.extend(["--state-dir".into(), self.state_dir().into()]);
         let log = self.folder.path().join("log");
         let process = Process::start(&self.balancer, "env", all, &log)?;
         wait_until("the daemon is ready", PATIENCE, || {

@@ -1,7 +1,10 @@
-//! `cargo xtask demo`: real SIP calls from a client through sipsteer to three backends, and what became of them.
+//! `cargo xtask demo`: real SIP calls from a client through sipsteer to three backends, and what became of them; with
+//! `--stage`, to the servers of an example configuration.
 
 mod progress;
 mod report;
+mod stage;
+mod stage_report;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, ValueEnum};
@@ -21,22 +24,28 @@ use std::{
 };
 
 const BACKENDS: u8 = 3;
+/// Calls to make, and how many a second, if nothing else is said.
+const CALLS: u32 = 2000;
+const RATE: u32 = 500;
 
 /// What to show.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Calls to make
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    calls: u32,
-    /// New calls per second
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rate: u32,
+    /// Calls to make; 2000, or what shows the stage, if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    calls: Option<u32>,
+    /// New calls per second; 500, or what shows the stage, if not given
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
     /// How packets get to the backends
     #[arg(long, value_enum, default_value_t = Mode::Nat)]
     forwarding: Mode,
     /// Print one JSON object on stdout instead of a table
     #[arg(long)]
     json: bool,
+    /// Run an example configuration, with limits and zones
+    #[arg(long, value_enum, conflicts_with = "forwarding")]
+    stage: Option<stage::Stage>,
 }
 
 /// A forwarding mode on the command line.
@@ -60,21 +69,25 @@ impl From<Mode> for Forwarding {
 /// Runs the demo. True if every call succeeded.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     capability::bpf_and_namespaces().map_err(|reason| anyhow!("the demo cannot run: {reason}"))?;
+    if let Some(stage) = arguments.stage {
+        return stage::run(stage, arguments);
+    }
+    let (calls, rate) = (arguments.calls.unwrap_or(CALLS), arguments.rate.unwrap_or(RATE));
     let forwarding = arguments.forwarding.into();
     eprintln!("Wiring a client, a balancer and {BACKENDS} backends ({forwarding})");
     let lab = Lab::new(forwarding, BACKENDS)?;
-    let load = Load::calls(arguments.calls, arguments.rate);
+    let load = Load::calls(calls, rate);
     let servers = Server::start_all(&lab, Scenario::Call, load.duration() + Duration::from_secs(90))?;
     eprintln!("Starting sipsteer on {}", lab.interfaces().join(" and "));
     let node = Node::new(&lab, &Config::of(&lab))?;
     let daemon = node.start(&["--ephemeral"])?;
 
-    eprintln!("Making {} calls, {} a second", arguments.calls, arguments.rate);
+    eprintln!("Making {calls} calls, {rate} a second");
     let _statistics = RunTimeStatistics::start()?;
     let before = Programs::of(&lab)?;
     let started = Instant::now();
     let caller = Caller::start(&lab, &load)?;
-    let mut progress = Progress::new(arguments.calls);
+    let mut progress = Progress::new(calls);
     while caller.is_running()? {
         progress.show(&caller.so_far(), started.elapsed());
         thread::sleep(Duration::from_millis(100));

@@ -99,12 +99,17 @@ impl Report {
             "KERNEL    {cost} ({} packets, XDP {} mode, {} instructions verified)",
             program.packets, program.mode, program.verified_instructions
         )?;
-        for (name, packets) in &self.verdicts {
-            let sentence = Verdict::ALL.iter().find(|v| v.name() == name).map_or("", |v| v.sentence().trim());
-            writeln!(out, "VERDICT   {name:<22} {packets:>9}  {sentence}")?;
-        }
-        Ok(())
+        write_verdicts(out, &self.verdicts)
     }
+}
+
+/// What packets met, in sentences.
+pub(super) fn write_verdicts(out: &mut String, verdicts: &BTreeMap<String, u64>) -> std::fmt::Result {
+    for (name, packets) in verdicts {
+        let sentence = Verdict::ALL.iter().find(|v| v.name() == name).map_or("", |v| v.sentence().trim());
+        writeln!(out, "VERDICT   {name:<22} {packets:>9}  {sentence}")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ pub enum Scenario {
     Cancel,
     /// INVITE, 486, ACK.
     Refused,
+    /// As [`Scenario::Call`], but a 302 is followed, with the same Call-ID (RFC 3261 section 8.1.3.4).
+    Redirected,
     /// INVITE, 401, ACK, INVITE with credentials, 180, 200, ACK, BYE, 200 (RFC 3261 22.2: the same Call-ID).
     Authenticated,
 }
@@ -26,6 +28,7 @@ impl Scenario {
             Scenario::Register => include_str!("register_caller.xml"),
             Scenario::Cancel => include_str!("cancel_caller.xml"),
             Scenario::Refused => include_str!("refused_caller.xml"),
+            Scenario::Redirected => include_str!("redirected_caller.xml"),
             Scenario::Authenticated => include_str!("authenticated_caller.xml"),
         }
     }
@@ -33,7 +36,7 @@ impl Scenario {
     /// The server's half.
     pub(super) fn server(self) -> &'static str {
         match self {
-            Scenario::Call => include_str!("call_server.xml"),
+            Scenario::Call | Scenario::Redirected => include_str!("call_server.xml"),
             Scenario::StrictCall => include_str!("strict_server.xml"),
             Scenario::Register => include_str!("register_server.xml"),
             Scenario::Cancel => include_str!("cancel_server.xml"),

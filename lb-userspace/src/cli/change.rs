@@ -1,0 +1,62 @@
+//! The commands that change what operators want: they all ask the daemon and tell what it did and how to undo it.
+
+use super::{
+    Context,
+    output::{Output, grouped},
+};
+use crate::{
+    control::{
+        change::{ChangeBody, ChangeRequest},
+        client,
+    },
+    core::change::Change,
+    failure::Failure,
+};
+use hyper::Method;
+
+/// What all these commands take.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Care {
+    /// Only tell what would happen.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Makes a change, or tells what it would do.
+pub(super) fn make(change: Change, care: Care, context: &Context) -> Result<Output, Failure> {
+    let what = match &change {
+        Change::BackendWill { .. } | Change::BackendLimit { .. } | Change::BackendWeight { .. } => "backend",
+        Change::ZoneWill { .. } => "zone",
+    };
+    let request = ChangeRequest { change, dry_run: care.dry_run };
+    let body: ChangeBody = client::call_with(&context.places.socket(), Method::POST, "/v1/change", &request)?;
+    Output::new(what, &body.name, text(what, &body))?
+        .with("done", &body.done)?
+        .with("dry_run", &body.dry_run)?
+        .with("channels", &body.channels)?
+        .with("undo", &body.undo)?
+        .with("lasting", &body.lasting)?
+        .with("changes", &body.changes)?
+        .with("plan", &body.plan)
+}
+
+fn text(what: &str, body: &ChangeBody) -> String {
+    let ChangeBody { name, done, changes, .. } = body;
+    let Some(undo) = &body.undo else {
+        return format!("{what} {name} is so already: {done}; nothing changes");
+    };
+    let calls = match body.channels {
+        1 => "1 call in progress".to_owned(),
+        n => format!("{} calls in progress", grouped(n)),
+    };
+    if body.dry_run {
+        return format!("{what} {name} would be: {done}; {calls}\n{changes}\nnothing was changed");
+    }
+    let lasting = match &body.lasting {
+        Some(line) => format!("in the configuration file that would be: {line}\n"),
+        None => String::new(),
+    };
+    format!(
+        "{what} {name}: {done}; {calls}\n{changes}\nit stays so across reloads and restarts\n{lasting}to undo: {undo}"
+    )
+}
