@@ -92,7 +92,14 @@ fn the_second_tier_takes_what_the_first_cannot() {
     story.tables.set_backend(9, will::ENABLED, health::UP);
     story.tables.set_ring(0, 1, &[9]);
     let m = request(Method::Invite, CALL);
-    let packet = |tiers| Inbound { service: 0, listener: 0, tiers, call_key: m.call_key, source: CALLER };
+    let packet = |tiers| Inbound {
+        service: 0,
+        listener: 0,
+        tiers,
+        sees_answers: false,
+        call_key: m.call_key,
+        source: CALLER,
+    };
     assert_eq!(story.tables.steer(&packet(1), &m).verdict, Verdict::DroppedNoBackend);
     let steering = story.tables.steer(&packet(2), &m);
     assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredNew, 9));
@@ -324,15 +331,17 @@ fn a_call_that_another_cpu_pinned_meanwhile_follows_that_pin() {
         peer: 7,
         evidence: BRANCH,
         now: 0,
+        admitted: false,
     };
-    assert_eq!(remember::remember(&&story.tables, &opening(1)), Remembered::New);
-    assert_eq!(remember::remember(&&story.tables, &opening(2)), Remembered::Already(1));
+    assert_eq!(remember::pin(&&story.tables, &opening(1)), Remembered::New);
+    assert_eq!(remember::pin(&&story.tables, &opening(2)), Remembered::Already(1));
     assert_eq!(story.tables.all_write_errors(), 0, "no failure: the call is pinned");
     assert_eq!(story.dialog(CALL).map(|d| d.state.backend), Some(1));
     assert_eq!(story.tables.counted().entries, 1);
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
     for remembered in [
         Remembered::New,
+        Remembered::Doubled,
         Remembered::Not,
         Remembered::Full,
         Remembered::Already(0),

@@ -38,7 +38,7 @@ pub fn needs_headers(kind: Kind, phase: u8, sender: Sender) -> bool {
     let method = match kind {
         Kind::Request(method) => method,
         // RFC 3261 section 17.1.3: an answer belongs to the INVITE whose branch it repeats. 100 says nothing.
-        Kind::Response(code) => return code > 100 && is_open(phase) && matches!(sender, Sender::Backend),
+        Kind::Response(code) => return code > 100 && is_open(phase) && !matches!(sender, Sender::Stranger),
         _ => return false,
     };
     if phase == 0 {
@@ -121,12 +121,12 @@ pub fn next_phase(phase: u8, method: Method, seen: &Seen) -> u8 {
     }
 }
 
-/// The phase after an answer of the backend. Only answers to the INVITE matter, which repeat its branch; those to a CANCEL
+/// The phase after an answer: of the backend, or of the far side of a call that the backend made. Only answers to the INVITE matter, which repeat its branch; those to a CANCEL
 /// do so too (RFC 3261 section 9.1), and are 200 in practice.
 #[inline(always)]
 pub fn phase_after_answer(phase: u8, code: u16, seen: &Seen) -> u8 {
     let to_invite = seen.evidence != 0 && seen.headers.branch == seen.evidence;
-    if !is_open(phase) || !to_invite || !matches!(seen.sender, Sender::Backend) {
+    if !is_open(phase) || !to_invite || matches!(seen.sender, Sender::Stranger) {
         return phase;
     }
     match code {
