@@ -11,6 +11,7 @@ use aya::{
 use lb_common::map::{
     dialog::{DialogKey, State, Tally},
     settings::Settings,
+    zone::Policy,
 };
 use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_setaffinity};
 use std::{
@@ -24,6 +25,8 @@ const RACE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/race.
 
 /// Rounds of one BPF_PROG_TEST_RUN.
 const BATCH: u32 = 20_000;
+/// The backends, in turn on the ring; both in zone 0.
+const BACKENDS: [u16; 2] = [0, 1];
 /// Bytes of a packet that nobody reads; the least that the kernel takes.
 const PACKET: [u8; 64] = [0; 64];
 
@@ -54,6 +57,10 @@ pub struct Report {
     pub tally: Tally,
     /// Number of dialogs as the table says.
     pub counted: Tally,
+    /// Channels of both backends and of their zone as the program counts them.
+    pub channels: [u64; 3],
+    /// The same as the table says.
+    pub counted_channels: [u64; 3],
     /// Failed writes by error number.
     pub write_errors: Vec<(u32, u64)>,
 }
@@ -103,10 +110,16 @@ pub fn race(
     let cpus = two_cpus()?;
     let mut bench = Bench::load(RACE, 1)?;
     bench.set_settings(settings)?;
-    for id in 0..2 {
-        bench.set_backend(id, &backend(id, backend_address(id)))?;
+    for id in BACKENDS {
+        let mut backend = backend(id, backend_address(id));
+        // So large that the ring alone decides.
+        backend.limits.capacity_cps = 1 << 30;
+        backend.limits.capacity_channels = 1 << 30;
+        bench.set_backend(id, &backend)?;
     }
     bench.set_ring(0, |slot| slot & 1)?;
+    bench.set_policy(0, &Policy { tiers: 1, target: 1024, ..Policy::default() })?;
+    bench.set_zone(0, &BACKENDS)?;
     seed(&mut bench.ebpf)?;
     bench.program(pair.0)?;
     bench.program(pair.1)?;
@@ -151,6 +164,9 @@ fn report(bench: &Bench, rounds: u64, took: Duration) -> Result<Report> {
         .map(|cpu| (keys[cpu], State::from_word(states[cpu]), evidences[cpu]))
         .collect();
     let unconfirmed = dialogs.iter().filter(|(_, d)| d.state.is_unconfirmed()).count() as u64;
+    let calls: Vec<u16> =
+        dialogs.iter().filter(|(_, d)| d.state.holds_channel()).map(|(_, d)| d.state.backend).collect();
+    let calls_of = |id| calls.iter().filter(|backend| **backend == id).count() as u64;
     let mut seen = HashSet::new();
     let repeated = dialogs.iter().map(|(key, _)| *key).filter(|key| !seen.insert(*key)).collect();
     Ok(Report {
@@ -172,6 +188,12 @@ fn report(bench: &Bench, rounds: u64, took: Duration) -> Result<Report> {
         repeated,
         tally: bench.tally()?,
         counted: Tally { entries: dialogs.len() as u64, unconfirmed },
+        channels: [
+            bench.backend_load(BACKENDS[0])?.channels,
+            bench.backend_load(BACKENDS[1])?.channels,
+            bench.zone_load(0)?.channels,
+        ],
+        counted_channels: [calls_of(BACKENDS[0]), calls_of(BACKENDS[1]), calls.len() as u64],
         write_errors: bench.write_errors()?,
     })
 }

@@ -18,6 +18,7 @@ fn check(name: &str, report: &Report) {
     assert_eq!(report.foreign, 0, "{name}: foreign writes");
     assert_eq!(report.repeated, [], "{name}: dialogs that are there more than once at rest");
     assert_eq!(report.tally, report.counted, "{name}: the tally at rest");
+    assert_eq!(report.channels, report.counted_channels, "{name}: the channels at rest");
     let unexpected: Vec<_> = report.write_errors.iter().filter(|(errno, _)| !LOST.contains(errno)).collect();
     assert!(unexpected.is_empty(), "{name}: {unexpected:?}");
 }

@@ -148,6 +148,7 @@ pub enum Inserted {
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
     let homes = homes(&new.key, tables.settings().bucket_mask);
+    let takes_channel = new.state.holds_channel() && !new.admitted;
     let mut attempt = 0;
     while attempt < CLAIM_ATTEMPTS {
         attempt += 1;
@@ -163,16 +164,20 @@ pub fn insert<T: Tables>(tables: &T, new: &New) -> Inserted {
         } else {
             second.slot(in_second.first)
         };
+        // Before anybody can see the dialog: who ends it gives the channel back, and none is given back that nobody took.
+        if takes_channel {
+            tables.move_channel(NOBODY, new.state.backend);
+        }
         if write(slot, new) {
             tables.add_to_tally(1, new.state.is_unconfirmed() as i64);
-            if new.state.holds_channel() && !new.admitted {
-                tables.move_channel(NOBODY, new.state.backend);
-            }
             // Another CPU may have put the same dialog in.
             if matches(first, &new.key).count + matches(second, &new.key).count == 1 {
                 return Inserted::New;
             }
             return Inserted::Doubled;
+        }
+        if takes_channel {
+            tables.move_channel(new.state.backend, NOBODY);
         }
     }
     Inserted::Contended
