@@ -24,11 +24,11 @@ use lb_common::{
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Opens, Outbound},
         select::{self, Room},
-        steer::{self, Choosing, Following, Steering},
+        steer::{self, Choosing, Chosen, Following, Place, Steering},
         table,
     },
     map::{dialog::DialogKey, service::forwarding},
-    sip::{self, DialogHeaders, Notes, Place},
+    sip::{self, DialogHeaders, Notes},
     verdict::Verdict,
 };
 
@@ -89,6 +89,9 @@ pub fn steer(packet: &Packet, payload_at: usize, source: u64) -> Steering {
     let mut number = sipsteer_follow(packet.context(), payload_at as u64, source);
     if number == CHOOSE {
         number = sipsteer_choose(packet.context(), payload_at as u64, source);
+        if number & OPEN != 0 {
+            number = sipsteer_open(number, source);
+        }
     }
     Steering {
         backend: number as u16,
@@ -98,6 +101,11 @@ pub fn steer(packet: &Packet, payload_at: usize, source: u64) -> Steering {
 
 /// A backend has to be chosen, as the result of `sipsteer_follow`; what is known stands in SCRATCH.
 const CHOOSE: u64 = u64::MAX;
+
+/// In the result of `sipsteer_choose`: the dialog has to be pinned.
+const OPEN: u64 = 1 << 24;
+/// Beside [`OPEN`]: a channel is reserved.
+const ADMITTED: u64 = 1 << 25;
 
 /// A steering as one number.
 #[inline(always)]
@@ -142,7 +150,25 @@ pub extern "C" fn sipsteer_choose(context: *mut xdp_md, payload_at: u64, source:
     let Some(tables) = KernelTables::open() else { return number_of(BROKEN) };
     let scratch = tables.scratch;
     let message = Message { packet: Packet::new(context), payload_at: payload_at as usize, scratch };
-    number_of(steer::choose(&tables, &inbound(scratch, source), &message, &scratch.choosing()))
+    match steer::choose(&tables, &inbound(scratch, source), &message, &scratch.choosing()) {
+        Chosen::Done(steering) => number_of(steering),
+        Chosen::Open(Place { backend, verdict, admitted }) => {
+            number_of(Steering { backend, verdict }) | OPEN | if admitted { ADMITTED } else { 0 }
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_open(number: u64, source: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return number_of(BROKEN) };
+    let scratch = tables.scratch;
+    let place = Place {
+        backend: number as u16,
+        verdict: Verdict::from_index((number >> 32) as u32).unwrap_or(Verdict::SteeredNew),
+        admitted: number & ADMITTED != 0,
+    };
+    number_of(steer::open(&tables, &inbound(scratch, source), &scratch.choosing(), &place))
 }
 
 /// [`reply::follow`] for the packet that SCRATCH tells of, and where it opens a dialog, [`reply::open`].
@@ -205,12 +231,13 @@ pub extern "C" fn sipsteer_reply_opens(destination: u64) -> u64 {
 /// reading of a parameter once for both headers.
 #[inline(always)]
 pub fn dialog_headers(packet: &Packet, payload_at: usize, scratch: ScratchCell) -> DialogHeaders {
-    if scratch.lacks(Place::TO) || scratch.lacks(Place::VIA) {
+    if scratch.lacks(sip::Place::TO) || scratch.lacks(sip::Place::VIA) {
         sipsteer_onward(packet.context(), payload_at as u64);
     }
-    let parameter =
-        |place: Place| sipsteer_parameter(packet.context(), payload_at as u64, place.index() as u64) as u32;
-    DialogHeaders { to_tag: parameter(Place::TO), branch: parameter(Place::VIA) }
+    let parameter = |place: sip::Place| {
+        sipsteer_parameter(packet.context(), payload_at as u64, place.index() as u64) as u32
+    };
+    DialogHeaders { to_tag: parameter(sip::Place::TO), branch: parameter(sip::Place::VIA) }
 }
 
 /// [`sip::onward`]; what it notes stands in SCRATCH.
@@ -228,7 +255,7 @@ pub extern "C" fn sipsteer_onward(context: *mut xdp_md, payload_at: u64) -> u64 
 pub extern "C" fn sipsteer_parameter(context: *mut xdp_md, payload_at: u64, place: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     let window = Packet::new(context).window(payload_at as usize);
-    sip::parameter(window, tables.scratch, Place::from_index(place), &tables.settings.hash_key) as u64
+    sip::parameter(window, tables.scratch, sip::Place::from_index(place), &tables.settings.hash_key) as u64
 }
 
 /// [`sip::user_key`] of the message whose headers SCRATCH tells of.

@@ -20,7 +20,7 @@ use lb_common::{
         peer_of,
         remember::{self, Opening, Remembered},
         select::{Room, ring_slot},
-        steer::{self, Following},
+        steer::{self, Chosen, Following},
         table,
     },
     map::{
@@ -30,6 +30,7 @@ use lb_common::{
         zone::Policy,
     },
     sip::{Kind, Method},
+    verdict::Verdict,
 };
 
 /// The product's own rules.
@@ -310,11 +311,17 @@ fn remove_all() {
 /// A backend has to be chosen, as the result of `sipsteer_race_follow`.
 const CHOOSE: u64 = 1;
 
-/// [`steer::steer`] in the product's two steps.
+/// The dialog has to be pinned, in the result of `sipsteer_race_choose`; below it the backend, and whether it is admitted.
+const OPEN: u64 = 1 << 32;
+
+/// [`steer::steer`] in the product's three steps.
 #[inline(always)]
 fn steer(rule: u64, play: Play) {
     if sipsteer_race_follow(rule, play.0) == CHOOSE {
-        sipsteer_race_choose(play.0);
+        let chosen = sipsteer_race_choose(play.0);
+        if chosen & OPEN != 0 {
+            sipsteer_race_pin(play.0, chosen);
+        }
     }
 }
 
@@ -338,7 +345,22 @@ pub extern "C" fn sipsteer_race_follow(rule: u64, play: u64) -> u64 {
 pub extern "C" fn sipsteer_race_choose(play: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     let play = Play(play);
-    steer::choose(&tables, &play.inbound(), &play.message(), &tables.scratch.choosing()).backend as u64
+    match steer::choose(&tables, &play.inbound(), &play.message(), &tables.scratch.choosing()) {
+        Chosen::Done(steering) => steering.backend as u64,
+        Chosen::Open(place) => OPEN | place.backend as u64 | (place.admitted as u64) << 16,
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_race_pin(play: u64, chosen: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return 0 };
+    let place = steer::Place {
+        backend: chosen as u16,
+        verdict: Verdict::SteeredNew,
+        admitted: chosen >> 16 & 1 != 0,
+    };
+    steer::open(&tables, &Play(play).inbound(), &tables.scratch.choosing(), &place).backend as u64
 }
 
 /// Looks whether the dialog of a key is what it may be.

@@ -1,7 +1,7 @@
 //! A packet from a caller: to which backend?
 //!
-//! Two steps, because the kernel walks through each apart: [`follow`] for a packet whose dialog is in the table, which most
-//! are, and [`choose`] for the others.
+//! Three steps, because the kernel walks through each apart: [`follow`] for a packet whose dialog is in the table, which most
+//! are, [`choose`] for the others, and [`open`] for those that open a dialog.
 
 use super::{
     Inbound, Inspect, Tables,
@@ -60,12 +60,35 @@ pub enum Following {
     Choose(Choosing),
 }
 
+/// A backend for a dialog that opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The backend.
+    pub backend: u16,
+    /// The verdict when the dialog is pinned there.
+    pub verdict: Verdict,
+    /// A channel is reserved there.
+    pub admitted: bool,
+}
+
+/// What came of a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// All is decided.
+    Done(Steering),
+    /// The dialog has to be pinned.
+    Open(Place),
+}
+
 /// Steers a packet by its dialog's pin, else by the ring, and remembers a dialog that it opens.
 #[inline(always)]
 pub fn steer<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) -> Steering {
     match follow(tables, packet, inspect) {
         Following::Done(steering) => steering,
-        Following::Choose(choosing) => choose(tables, packet, inspect, &choosing),
+        Following::Choose(choosing) => match choose(tables, packet, inspect, &choosing) {
+            Chosen::Done(steering) => steering,
+            Chosen::Open(place) => open(tables, packet, &choosing, &place),
+        },
     }
 }
 
@@ -182,30 +205,30 @@ fn answers_options<T: Tables>(tables: &T, service: u16) -> bool {
     tables.policy(service).answers_options != 0 && tables.daemon_answers()
 }
 
-/// Chooses a backend for a packet that no pin decides about, and pins the dialog that it opens.
+/// Chooses a backend for a packet that no pin decides about.
 #[inline(always)]
 pub fn choose<T: Tables, I: Inspect>(
     tables: &T,
     packet: &Inbound,
     inspect: &I,
     choosing: &Choosing,
-) -> Steering {
+) -> Chosen {
     // Without a Call-ID, retransmissions still meet the same backend.
     let key = ring_key(tables, packet, inspect, choosing);
     if choosing.phase == Phase::Unanswered as u8 && matches!(choosing.why, Verdict::SteeredNew) {
         return call(tables, packet, choosing, key);
     }
     let Some(backend) = tables.ring_choice(packet.service, packet.tiers, key) else {
-        return Steering::to(0, Verdict::DroppedNoBackend);
+        return Chosen::Done(Steering::to(0, Verdict::DroppedNoBackend));
     };
     match choosing.why {
-        Verdict::SteeredNew => open(tables, packet, choosing, backend, Verdict::SteeredNew, false),
+        Verdict::SteeredNew => Chosen::Open(Place { backend, verdict: Verdict::SteeredNew, admitted: false }),
         Verdict::SteeredMoved => {
             let key = DialogKey::new(packet.call_key.unwrap_or(0), packet.service);
             tables.move_pin(&key, choosing.from, backend, tables.now());
-            Steering::to(backend, choosing.why)
+            Chosen::Done(Steering::to(backend, choosing.why))
         }
-        why => Steering::to(backend, why),
+        why => Chosen::Done(Steering::to(backend, why)),
     }
 }
 
@@ -228,23 +251,23 @@ fn ring_key<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I, ch
 
 /// A new call, or one that its backend turned away: to a backend that has room.
 #[inline(always)]
-fn call<T: Tables>(tables: &T, packet: &Inbound, choosing: &Choosing, key: u64) -> Steering {
+fn call<T: Tables>(tables: &T, packet: &Inbound, choosing: &Choosing, key: u64) -> Chosen {
     let choice = select::call(tables, packet.service, key, choosing.from, tables.nanoseconds());
     let (backend, verdict) = match choice {
         Choice::Backend { id, overflow: false } => (id, Verdict::SteeredNew),
         Choice::Backend { id, overflow: true } => (id, Verdict::SteeredOverflow),
-        Choice::Redirect => return Steering::to(0, Verdict::Redirected),
-        Choice::Full => return Steering::to(0, Verdict::RefusedFull),
-        Choice::Down => return Steering::to(0, Verdict::RefusedDown),
+        Choice::Redirect => return Chosen::Done(Steering::to(0, Verdict::Redirected)),
+        Choice::Full => return Chosen::Done(Steering::to(0, Verdict::RefusedFull)),
+        Choice::Down => return Chosen::Done(Steering::to(0, Verdict::RefusedDown)),
     };
     if choosing.from == NOBODY {
-        return open(tables, packet, choosing, backend, verdict, true);
+        return Chosen::Open(Place { backend, verdict, admitted: true });
     }
     let key = DialogKey::new(packet.call_key.unwrap_or(0), packet.service);
     tables.reopen(&key, choosing.from, backend, choosing.branch);
     // The dialog has taken a channel of its own.
     tables.move_channel(backend, NOBODY);
-    Steering::to(backend, verdict)
+    Chosen::Done(Steering::to(backend, verdict))
 }
 
 /// A call that its backend turned away, at another backend.
@@ -303,14 +326,8 @@ pub fn move_pin<T: Tables>(tables: &T, key: &DialogKey, from: u16, to: u16, now:
 
 /// Pins a dialog that opens.
 #[inline(always)]
-fn open<T: Tables>(
-    tables: &T,
-    packet: &Inbound,
-    choosing: &Choosing,
-    backend: u16,
-    verdict: Verdict,
-    admitted: bool,
-) -> Steering {
+pub fn open<T: Tables>(tables: &T, packet: &Inbound, choosing: &Choosing, place: &Place) -> Steering {
+    let Place { backend, verdict, admitted } = *place;
     let opening = Opening {
         call_key: packet.call_key.unwrap_or(0),
         service: packet.service,

@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
 };
 use jiff::Timestamp;
-use lb_common::map::backend::Backend;
+use lb_common::map::{backend::Backend, dialog::buckets_for};
 use tokio::time::Instant;
 
 impl Daemon {
@@ -72,10 +72,10 @@ impl Daemon {
 
     /// Refuses what only a new start can change.
     fn check_fixed(&self, config: &Config) -> Result<(), Failure> {
-        let present = self.tables.maps.dialogs_capacity();
-        if config.dialogs.max == present {
+        if buckets_for(config.dialogs.max) == self.tables.maps.buckets() {
             return Ok(());
         }
+        let present = self.tables.maps.dialogs_capacity();
         Err(Failure::bad(
             "dialogs_max_changed",
             format!("dialogs.max is {} now, but the table has room for {present} dialogs", config.dialogs.max),

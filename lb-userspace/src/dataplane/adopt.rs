@@ -5,7 +5,12 @@ use crate::failure::Failure;
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
 use lb_common::{
     abi::ABI,
-    map::{Kind, MapSpec, TABLE, name, settings::Settings},
+    map::{
+        Kind, MapSpec, TABLE,
+        dialog::{BUCKET_SLOTS, buckets_for},
+        name,
+        settings::Settings,
+    },
 };
 
 /// What stands in the pin directory.
@@ -71,10 +76,11 @@ pub fn inspect(pins: &PinDir, max_dialogs: u32) -> Result<Found, Failure> {
 
 fn check_dialogs(pins: &PinDir, wanted: u32, attached: bool) -> Result<(), Failure> {
     let path = pins.map(name::DIALOGS);
-    let present = MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))?.max_entries();
-    if present == wanted {
+    let buckets = MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))?.max_entries();
+    if buckets == buckets_for(wanted) {
         return Ok(());
     }
+    let present = buckets * BUCKET_SLOTS / 2;
     let also = if attached { " and the pins of all calls in progress" } else { "" };
     Err(Failure::bad(
         "dialogs_max_changed",

@@ -94,6 +94,7 @@ impl Responder {
 mod tests {
     use super::*;
     use crate::slowpath::room::{Condition, Target, Tier};
+    use lb_common::sip::{self, Bytes, Noted};
     use std::sync::Arc;
 
     const KEY: HashKey = HashKey { k0: 7, k1: 11 };
@@ -137,7 +138,9 @@ mod tests {
         let to = text.lines().find(|l| l.starts_with("To:")).unwrap();
         let ack = ack.replace("To: <sip:bob@example.com>", to);
         let call_key = Request::read(INVITE.as_bytes(), &KEY).unwrap().call_key;
-        let headers = lb_common::sip::dialog_headers(lb_common::sip::Bytes(ack.as_bytes()), 0, &KEY);
+        let (window, notes) = (Bytes(ack.as_bytes()), &Noted::default());
+        sip::call_id(window, 0, notes);
+        let headers = sip::dialog_headers(window, notes, &KEY);
         assert_eq!(headers.to_tag, own_tag::hash(&KEY, call_key));
         assert_eq!(answer(&mut responder(), &ack, &full(true)), (Outcome::InDialog, None));
     }
