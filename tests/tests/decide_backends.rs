@@ -2,14 +2,19 @@
 
 use lb_common::{
     decide::{E2BIG, EBUSY, EDQUOT, Inbound},
+    limits::MAX_TIERS,
     map::{
         backend::{health, will},
         dialog::Phase,
+        zone::Policy,
     },
     sip::{Kind, Method},
     verdict::Verdict,
 };
-use lb_tests::story::{BRANCH, CALLER, STRANGER, Story, message, request, settings};
+use lb_tests::{
+    memory::NO_LIMITS,
+    story::{BRANCH, CALLER, Message, STRANGER, Story, message, request, settings},
+};
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
 
@@ -64,12 +69,23 @@ fn the_first_packet_moves_the_pin_and_the_next_ones_follow_it() {
 fn a_new_call_goes_only_to_a_backend_that_takes_dialogs() {
     for (will, health, _, takes) in STATES {
         let story = Story::new();
+        story.tables.add_zone(0, &[(1, NO_LIMITS)]);
         story.tables.set_backend(1, will, health);
         story.tables.set_ring(0, 0, &[1]);
-        let steering = story.arrives(request(Method::Invite, CALL));
-        let expected = if takes { Verdict::SteeredNew } else { Verdict::DroppedNoBackend };
-        assert_eq!(steering.verdict, expected, "will {will} health {health}");
-        assert_eq!(story.phase(CALL).is_some(), takes, "a dropped call leaves nothing behind");
+        // Before the daemon has written who takes calls, and after.
+        for (published, otherwise) in [(false, Verdict::RefusedFull), (true, Verdict::RefusedDown)] {
+            if published {
+                story.tables.publish_members(0);
+            }
+            let call = CALL + u64::from(published);
+            let steering = story.arrives(request(Method::Invite, call));
+            let expected = if takes { Verdict::SteeredNew } else { otherwise };
+            assert_eq!(steering.verdict, expected, "will {will} health {health}");
+            assert_eq!(story.phase(call).is_some(), takes, "a refused call leaves nothing behind");
+            let other = story.arrives(request(Method::Register, call << 8));
+            let expected = if takes { Verdict::SteeredNew } else { Verdict::DroppedNoBackend };
+            assert_eq!(other.verdict, expected, "will {will} health {health}: no daemon answers a REGISTER");
+        }
     }
 }
 
@@ -89,22 +105,26 @@ fn the_second_tier_takes_what_the_first_cannot() {
     for id in 0..3 {
         story.tables.set_backend(id, will::ENABLED, health::DOWN);
     }
-    story.tables.set_backend(9, will::ENABLED, health::UP);
+    story.tables.publish_members(0);
+    story.tables.add_zone(1, &[(9, NO_LIMITS)]);
     story.tables.set_ring(0, 1, &[9]);
-    let m = request(Method::Invite, CALL);
-    let packet = |tiers| Inbound {
-        service: 0,
-        listener: 0,
-        tiers,
-        sees_answers: false,
-        call_key: m.call_key,
-        source: CALLER,
+    let steer = |m: Message, tiers| {
+        let (service, call_key) = (m.service, m.call_key);
+        let packet = Inbound { service, listener: 0, tiers, sees_answers: false, call_key, source: CALLER };
+        let steering = story.tables.steer(&packet, &m);
+        (steering.verdict, steering.backend)
     };
-    assert_eq!(story.tables.steer(&packet(1), &m).verdict, Verdict::DroppedNoBackend);
-    let steering = story.tables.steer(&packet(2), &m);
-    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredNew, 9));
-    // A service without any ring.
-    assert_eq!(story.arrives(m.to(5)).verdict, Verdict::DroppedNoBackend);
+    let (invite, register) = (request(Method::Invite, CALL), request(Method::Register, CALL + 1));
+    assert_eq!(steer(invite, 1).0, Verdict::RefusedDown);
+    assert_eq!(steer(register, 1).0, Verdict::DroppedNoBackend);
+    let mut zones = [0; MAX_TIERS as usize];
+    zones[1] = 1;
+    story.tables.set_policy(0, Policy { tiers: 2, target: 1024, zones, ..Policy::default() });
+    assert_eq!(steer(invite, 2), (Verdict::SteeredOverflow, 9));
+    assert_eq!(steer(register, 2), (Verdict::SteeredNew, 9));
+    // A service without any tier.
+    assert_eq!(steer(invite.to(5), 1).0, Verdict::RefusedDown);
+    assert_eq!(steer(register.to(5), 0).0, Verdict::DroppedNoBackend);
 }
 
 #[test]
