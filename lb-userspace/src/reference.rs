@@ -316,8 +316,8 @@ fn request_user(line: Bytes<'_>) -> Option<Bytes<'_>> {
     user(uri, b"")
 }
 
-/// The user of a URI (RFC 3261 section 19.1.1, RFC 3966 section 3), which white space and these bytes end. What would be an end of
-/// some URIs ends the user of all.
+/// The user of a URI (RFC 3261 section 19.1.1, RFC 3966 section 3), which white space and these bytes end. What would be an
+/// end of some URIs ends the user of all.
 fn user<'a>(uri: Bytes<'a>, ends: &[u8]) -> Option<Bytes<'a>> {
     let scheme = alt((tag_no_case("sip:"), tag_no_case("sips:"), tag_no_case("tel:")));
     let (text, scheme) = accept(scheme, uri)?;

@@ -14,7 +14,7 @@ use crate::{
     },
     view::{self, slow_path::SlowPathView},
 };
-use lb_common::hash::HashKey;
+use lb_common::{hash::HashKey, map::backend::name_of};
 use std::net::SocketAddr;
 
 /// Starts the slow path on the pinned maps, with no sockets.
@@ -41,8 +41,8 @@ impl Daemon {
 /// The addresses that the maps do not hold.
 fn directory(config: &Config, model: &Model) -> Directory {
     let address_of = |name: &str| config.zones.iter().find(|z| z.name == name)?.address.clone();
-    let names = config.zone_names();
-    let zones = (0..).zip(names).filter_map(|(number, name)| Some((number, address_of(name)?)));
+    // Zones keep their numbers when others come before them in the file.
+    let zones = model.zones.iter().filter_map(|(id, zone)| Some((*id, address_of(name_of(&zone.name))?)));
     let listeners = model.services.iter().map(|(key, s)| (key.socket_address(), s.service));
     Directory { listeners: listeners.collect(), zones: zones.collect() }
 }
@@ -97,6 +97,29 @@ mod tests {
         );
         let listeners: Vec<_> = directory.listeners.into_iter().map(|(a, s)| (a.to_string(), s)).collect();
         assert_eq!(listeners, [("203.0.113.10:5060".to_owned(), 0), ("203.0.113.10:5070".to_owned(), 0)]);
+    }
+
+    #[test]
+    fn zones_keep_their_numbers_when_others_come_before_them() {
+        let text = |zone: &str, tier: &str| {
+            format!(
+                "[node]\nname = 'lb1'\ninterfaces = ['eth0']\n{zone}[[service]]\nname = 'trunks'\n\
+                 listen = ['203.0.113.10:5060/udp']\nzones = ['uk'{tier}]\n[[backend]]\nname = 'sw1'\nzone = 'uk'\n\
+                 address = '10.0.0.11:5060'\n"
+            )
+        };
+        let config = |text: String| config::parse(&text, "sipsteer.toml").unwrap().config;
+        let before = Model::from_config(&config(text("", "")), &Circumstances::default()).unwrap();
+        let zone = "[[zone]]\nname = 'germany'\naddress = 'sip.de.example.com'\n";
+        let after = config(text(zone, ", { zone = 'germany', overflow = 'redirect' }"));
+        let model = before.next(&after, &Circumstances::default()).unwrap();
+        let (number, _) = model.zones.iter().find(|(_, z)| name_of(&z.name) == "germany").unwrap();
+        let directory = directory(&after, &model);
+        assert_eq!(
+            directory.zones.into_iter().collect::<Vec<_>>(),
+            [(*number, "sip.de.example.com".to_owned())]
+        );
+        assert_eq!(*number, 1);
     }
 
     #[test]
