@@ -284,10 +284,13 @@ fn a_call_that_two_cpus_pin_takes_one_channel() {
     adds_up(&story, 3, 0);
 }
 
+/// Messages in their order; true: it arrives, false: the backend sends it.
+type Messages = Vec<(bool, Message)>;
+
 #[test]
 fn what_belongs_to_a_call_is_never_refused_at_a_full_backend_and_counted_once() {
     let invite = request(Method::Invite, key(0));
-    let stories: [(&str, Vec<(bool, Message)>, u64); 6] = [
+    let stories: [(&str, Messages, u64); 6] = [
         ("retransmission", vec![(true, invite), (true, invite)], 1),
         (
             "re-INVITE",
