@@ -304,8 +304,7 @@ impl fmt::Display for Comparison {
         }
         write!(
             out,
-            "P99: the most utilised server relative to the mean of all, in 99 of 100 seconds. \
-             \n\
+            "P99: the most utilised server relative to the mean of all, in 99 of 100 seconds.\n\
              FULLEST: the most channels of one relative to its limit. FIRST: calls that the ring's first choice got."
         )
     }
