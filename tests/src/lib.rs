@@ -3,6 +3,7 @@
 //! The program in the kernel without a network:
 //! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
 //!   plain memory, and [`story`] what happens at them.
+//! * [`simulation`]: random traffic on those tables, policy by policy.
 //! * [`probes`]: parts of the program one by one, natively and in the kernel.
 //! * [`agreement`]: the scanner against the [`reference`](mod@reference) parser. [`corpus`]: collected messages.
 //!   [`messages`]: generated ones. [`case`]: named ones.
@@ -40,6 +41,7 @@ pub mod probes;
 pub mod process;
 pub mod program;
 pub mod race;
+pub mod simulation;
 pub mod sipp;
 pub mod story;
 pub mod topology;

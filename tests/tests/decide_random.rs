@@ -60,18 +60,25 @@ fn a_message() -> impl Strategy<Value = Message> {
     ];
     let sender = prop_oneof![4 => Just(CALLER), 1 => Just(STRANGER)];
     // Few calls, branches and tags, so that they meet again.
-    (kind, 0u64..20, 0u32..3, 0u32..3, sender, 0u8..3).prop_map(
+    (kind, 0u64..12, 0u32..3, 0u32..3, sender, 0u8..3).prop_map(
         |(kind, call, branch, to_tag, by, listener)| {
             message(kind, call << 33 | 5).branch(branch).to_tag(to_tag).by(by).at(listener)
         },
     )
 }
 
+/// An answer that means something to a call, if it meets one.
+fn an_answer() -> impl Strategy<Value = Message> {
+    let code = prop_oneof![1 => Just(180), 1 => Just(200), 1 => Just(302), 1 => Just(401), 3 => Just(503)];
+    (code, a_message()).prop_map(|(code, m)| Message { kind: Kind::Response(code), ..m })
+}
+
 fn an_event() -> impl Strategy<Value = Event> {
     prop_oneof![
         20 => a_message().prop_map(Event::Arrives),
         6 => (0u16..3, a_message()).prop_map(|(backend, m)| Event::Leaves(backend, m)),
-        1 => (0u16..3, prop_oneof![2 => Just(will::ENABLED), 1 => Just(will::DRAINING), 1 => Just(will::DISABLED)])
+        8 => (0u16..3, an_answer()).prop_map(|(backend, m)| Event::Leaves(backend, m)),
+        2 => (0u16..3, prop_oneof![2 => Just(will::ENABLED), 1 => Just(will::DRAINING), 1 => Just(will::DISABLED)])
             .prop_map(|(backend, will)| Event::Backend(backend, will)),
         3 => (1u32..6).prop_map(Event::Passes),
         1 => (1u32..150).prop_map(Event::Sleeps),

@@ -3,7 +3,8 @@
 //! * [`demo`]: real SIP calls through sipsteer; `scripts/demo` runs it. [`lab`]: the same network to look around in.
 //! * [`suite`]: every test there is, one step after the other; `scripts/test` runs it.
 //! * [`kernel`]: the kernel tests under other kernels. [`budget`]: what the data plane may cost, and what it does.
-//! * [`fuzz`]: the scanner against the reference parser, guided by coverage. [`tidy`]: house rules.
+//! * [`fuzz`]: the scanner against the reference parser, guided by coverage. [`sim`]: random traffic, policy by policy.
+//!   [`tidy`]: house rules.
 //!
 //! Deliberately absent: anything that ships.
 
@@ -12,6 +13,7 @@ mod demo;
 mod fuzz;
 mod kernel;
 mod lab;
+mod sim;
 mod suite;
 mod tidy;
 mod workspace;
@@ -40,6 +42,8 @@ enum Tool {
     Budget(budget::Arguments),
     /// Replays the fuzz corpus and fuzzes the scanner against the reference parser
     Fuzz(fuzz::Arguments),
+    /// Compares the policies on random traffic, by simulation
+    Sim(sim::Arguments),
     /// Checks the house rules
     Tidy,
 }
@@ -52,6 +56,7 @@ fn main() -> ExitCode {
         Tool::Kernel(arguments) => kernel::run(&arguments),
         Tool::Budget(arguments) => budget::run(&arguments),
         Tool::Fuzz(arguments) => fuzz::run(&arguments),
+        Tool::Sim(arguments) => Ok(sim::run(&arguments)),
         Tool::Tidy => tidy::run(),
     };
     match outcome {

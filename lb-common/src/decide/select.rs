@@ -155,8 +155,8 @@ pub fn zone_room<T: Tables>(tables: &T, zone: u16, now: u64) -> Room {
 /// A backend of a tier for a new call, with a channel reserved there.
 ///
 /// `consistent` and `least-loaded` ask the ring for a [`candidate`]. Whatever that cannot give, and `primary-secondary` from
-/// the beginning, the zone's backends are asked for one by one, so that no call is refused while one of the first
-/// [`MAX_WALK`] has room.
+/// the beginning, the zone's backends are asked for one by one, so that no call is refused while one of them has room. In
+/// a zone of more than [`MAX_WALK`] it is so many of them that are asked, from a place on that the key says.
 #[inline(always)]
 pub fn admit_in_zone<T: Tables>(
     tables: &T,
@@ -236,7 +236,8 @@ pub fn walk<T: Tables>(tables: &T, zone: u16, from: u32, except: u16) -> u16 {
     let now = tables.nanoseconds();
     let mut i = 0;
     while i < MAX_WALK && i < count {
-        let id = tables.member(zone, from.wrapping_add(i) % count);
+        // Not of the sum, which would leave some out where it wraps.
+        let id = tables.member(zone, (from % count + i) % count);
         if id != NOBODY && id != except && tables.admit(id, now) {
             return id;
         }

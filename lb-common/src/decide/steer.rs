@@ -116,20 +116,21 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) 
         return without_pin(tables, packet, inspect, headers);
     };
     let state = found.dialog.state;
+    // Before its backend's state is asked for: this is a new call, which needs a channel.
+    if state.phase == Phase::TurnedAway as u8 && opens_again(inspect, headers, found.dialog.evidence.hash) {
+        return Following::Choose(Choosing {
+            why: Verdict::SteeredNew,
+            phase: Phase::Unanswered as u8,
+            branch: headers.branch,
+            from: state.backend,
+        });
+    }
     let backend = tables.backend(state.backend);
     if !keeps_dialogs(backend.will, backend.health) {
         let why = Verdict::SteeredMoved;
         return Following::Choose(Choosing {
             why,
             phase: state.phase,
-            branch: headers.branch,
-            from: state.backend,
-        });
-    }
-    if state.phase == Phase::TurnedAway as u8 && opens_again(inspect, headers, found.dialog.evidence.hash) {
-        return Following::Choose(Choosing {
-            why: Verdict::SteeredNew,
-            phase: Phase::Unanswered as u8,
             branch: headers.branch,
             from: state.backend,
         });
