@@ -3,7 +3,7 @@
 use crate::memory::MemoryTables;
 use lb_common::{
     decide::{
-        Inbound, Inspect,
+        Inbound, Inspect, Tables,
         reply::{Leaving, Outbound},
         steer::Steering,
         table,
@@ -131,6 +131,12 @@ impl Story {
     /// Service 0 with three backends, 0 to 2, and room for `capacity` dialogs.
     pub fn with(settings: Settings, capacity: u32) -> Self {
         Story { tables: MemoryTables::new(settings, capacity).with_backends(3), sees_answers: false }
+    }
+
+    /// Another service on the same zone, whose ring has these backends.
+    pub fn adds_service(&self, service: u16, backends: &[u16]) {
+        self.tables.set_policy(service, (&self.tables).policy(0));
+        self.tables.set_ring(service, 0, backends);
     }
 
     /// A caller's message arrives.

@@ -1,15 +1,19 @@
 //! Which backends a packet may go to: their states, packets without a dialog, and tables that refuse a write.
 
 use lb_common::{
-    decide::{E2BIG, EBUSY, EDQUOT, Inbound},
+    decide::{E2BIG, EBUSY, EDQUOT, Inbound, Tables, ZoneView},
     map::{
         backend::{health, will},
         dialog::Phase,
+        zone::Policy,
     },
     sip::{Kind, Method},
     verdict::Verdict,
 };
-use lb_tests::story::{BRANCH, CALLER, STRANGER, Story, message, request, settings};
+use lb_tests::{
+    memory::NO_LIMITS,
+    story::{BRANCH, CALLER, STRANGER, Story, message, request, settings},
+};
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
 
@@ -63,13 +67,25 @@ fn the_first_packet_moves_the_pin_and_the_next_ones_follow_it() {
 #[test]
 fn a_new_call_goes_only_to_a_backend_that_takes_dialogs() {
     for (will, health, _, takes) in STATES {
-        let story = Story::new();
-        story.tables.set_backend(1, will, health);
-        story.tables.set_ring(0, 0, &[1]);
-        let steering = story.arrives(request(Method::Invite, CALL));
-        let expected = if takes { Verdict::SteeredNew } else { Verdict::DroppedNoBackend };
-        assert_eq!(steering.verdict, expected, "will {will} health {health}");
-        assert_eq!(story.phase(CALL).is_some(), takes, "a dropped call leaves nothing behind");
+        // What the daemon says of the zone may be older than what it says of the backend.
+        for takers in [u32::from(takes), 1] {
+            let story = Story::new();
+            story.tables.add_zone(0, &[(1, NO_LIMITS)]);
+            story.tables.set_zone(0, ZoneView { takers, ..(&story.tables).zone(0) });
+            story.tables.set_backend(1, will, health);
+            story.tables.set_ring(0, 0, &[1]);
+            let without = if takers == 0 { Verdict::RefusedDown } else { Verdict::RefusedFull };
+            for (method, otherwise) in
+                [(Method::Invite, without), (Method::Register, Verdict::DroppedNoBackend)]
+            {
+                let steering = story.arrives(request(method, CALL + method as u64));
+                let expected = if takes { Verdict::SteeredNew } else { otherwise };
+                assert_eq!(steering.verdict, expected, "will {will} health {health}");
+                let found = story.phase(CALL + method as u64);
+                assert_eq!(found.is_some(), takes, "a dropped call leaves nothing behind");
+            }
+            assert_eq!(story.tables.load_of(1).channels, u64::from(takes));
+        }
     }
 }
 
@@ -89,22 +105,35 @@ fn the_second_tier_takes_what_the_first_cannot() {
     for id in 0..3 {
         story.tables.set_backend(id, will::ENABLED, health::DOWN);
     }
-    story.tables.set_backend(9, will::ENABLED, health::UP);
+    story.tables.set_zone(0, ZoneView { takers: 0, ..(&story.tables).zone(0) });
+    story.tables.add_zone(7, &[(9, NO_LIMITS)]);
     story.tables.set_ring(0, 1, &[9]);
+    let with_tiers = |tiers: u8| {
+        let mut policy = Policy { tiers, target: 1024, ..Policy::default() };
+        policy.zones[1] = 7;
+        story.tables.set_policy(0, policy);
+    };
     let m = request(Method::Invite, CALL);
-    let packet = |tiers| Inbound {
+    let other = request(Method::Register, CALL + 1);
+    let packet = |tiers, call_key| Inbound {
         service: 0,
         listener: 0,
         tiers,
         sees_answers: false,
-        call_key: m.call_key,
+        call_key,
         source: CALLER,
     };
-    assert_eq!(story.tables.steer(&packet(1), &m).verdict, Verdict::DroppedNoBackend);
-    let steering = story.tables.steer(&packet(2), &m);
+    with_tiers(1);
+    assert_eq!(story.tables.steer(&packet(1, m.call_key), &m).verdict, Verdict::RefusedDown);
+    assert_eq!(story.tables.steer(&packet(1, other.call_key), &other).verdict, Verdict::DroppedNoBackend);
+    with_tiers(2);
+    let steering = story.tables.steer(&packet(2, m.call_key), &m);
+    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredOverflow, 9));
+    let steering = story.tables.steer(&packet(2, other.call_key), &other);
     assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredNew, 9));
-    // A service without any ring.
-    assert_eq!(story.arrives(m.to(5)).verdict, Verdict::DroppedNoBackend);
+    // A service without any zone.
+    assert_eq!(story.arrives(m.to(5)).verdict, Verdict::RefusedDown);
+    assert_eq!(story.arrives(other.to(5)).verdict, Verdict::DroppedNoBackend);
 }
 
 #[test]

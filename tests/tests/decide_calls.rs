@@ -244,7 +244,7 @@ fn other_requests_outside_a_dialog_are_remembered_as_what_they_are() {
 #[test]
 fn the_same_call_id_at_two_services_is_two_dialogs() {
     let story = Story::new();
-    story.tables.set_ring(1, 0, &[2]);
+    story.adds_service(1, &[2]);
     story.tables.set_ring(0, 0, &[1]);
     assert_eq!(story.opens(CALL), 1);
     let other = story.arrives(request(Method::Invite, CALL).to(1));

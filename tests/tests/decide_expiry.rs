@@ -8,12 +8,12 @@ use lb_common::{
         dialog::{Phase, State},
         settings::Settings,
     },
-    sip::{Kind, Method},
+    sip::Method,
     verdict::Verdict,
 };
 use lb_tests::{
     memory::MemoryTables,
-    story::{BRANCH, Message, Story, message, request, settings},
+    story::{BRANCH, Message, Story, request, settings},
 };
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
@@ -92,12 +92,12 @@ fn a_packet_at_the_last_tick_begins_the_lifetime_anew() {
             story.arrives(*m);
         }
         story.sleeps(lifetime - 1);
-        story.arrives(message(Kind::Response(200), CALL));
+        story.arrives(request(Method::Info, CALL).to_tag(TAG));
         story.sleeps(lifetime - 1);
         assert!(!dies(&story), "{phase:?}");
         // One from the backend's side too.
         let backend = story.dialog(CALL).expect("alive").state.backend;
-        story.leaves(backend, &[0], message(Kind::Response(200), CALL));
+        story.leaves(backend, &[0], request(Method::Info, CALL).to_tag(TAG));
         story.sleeps(lifetime - 1);
         assert!(!dies(&story), "{phase:?}");
         story.sleeps(1);
@@ -116,7 +116,7 @@ fn a_packet_is_noted_when_more_than_a_64th_of_the_lifetime_has_passed() {
             }
             let before = story.dialog(CALL);
             story.sleeps(after);
-            story.arrives(message(Kind::Response(200), CALL));
+            story.arrives(request(Method::Info, CALL).to_tag(TAG));
             assert_eq!(story.dialog(CALL) != before, noted, "{phase:?}, {after} ticks later");
             // Either way it is remembered for 63 of 64 parts of its lifetime after that packet.
             story.sleeps(lifetime - lifetime / 64 - 1);
@@ -136,7 +136,7 @@ fn a_stream_of_packets_keeps_a_dialog_whatever_their_distance() {
             for _ in 0..=3 * lifetime / distance {
                 story.sleeps(distance);
                 assert!(!dies(&story), "{phase:?} with a packet every {distance} ticks");
-                let seen = story.arrives(message(Kind::Response(200), CALL));
+                let seen = story.arrives(request(Method::Info, CALL).to_tag(TAG));
                 assert_eq!(seen.verdict, Verdict::SteeredPinned);
             }
             story.sleeps(lifetime);
@@ -256,7 +256,7 @@ fn a_clock_that_another_cpu_read_later_forgets_nobody() {
     assert!(!dies(&story));
     // Nor does a packet of the earlier clock set the dialog back.
     let before = story.dialog(CALL);
-    story.arrives(message(Kind::Response(200), CALL));
+    story.arrives(request(Method::Info, CALL).to_tag(TAG));
     assert_eq!(story.dialog(CALL), before);
     for (now, age) in [(100, 0), (101, 1), (99, 0), (100 + 0xfeff, 0xfeff)] {
         assert_eq!(State { seen: 100, ..State::default() }.age(now), age, "at tick {now}");

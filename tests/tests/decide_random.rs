@@ -4,8 +4,9 @@ use lb_common::{
     decide::{E2BIG, EDQUOT, Tables, expiry},
     map::{
         backend::{health, will},
-        dialog::Phase,
+        dialog::{Dialog, Phase},
         settings::Settings,
+        zone::Policy,
     },
     sip::{Kind, Method},
     verdict::Verdict,
@@ -91,13 +92,23 @@ struct Modelled {
 struct Model {
     dialogs: HashMap<u64, Modelled>,
     now: u32,
+    ways: Ways,
+}
+
+/// How the balancer works.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ways {
+    /// Answers pass by it.
+    sees_answers: bool,
+    /// A call that its backend turned away may go elsewhere.
+    turns_away: bool,
 }
 
 impl Model {
     fn lifetime(phase: Phase) -> u32 {
         let s = lifetimes();
         match phase {
-            Phase::Unanswered => s.unanswered_ticks,
+            Phase::Unanswered | Phase::Ringing => s.unanswered_ticks,
             Phase::Answered => s.answered_ticks,
             Phase::Subscribed => s.subscribed_ticks,
             _ => s.ended_ticks,
@@ -105,13 +116,16 @@ impl Model {
     }
 
     /// A packet of a dialog that is alive.
-    fn packet(dialog: &mut Modelled, m: &Message, from_backend: bool, now: u32) {
+    fn packet(&mut self, m: &Message, from_backend: bool) {
+        let (now, ways) = (self.now, self.ways);
+        let dialog = self.dialogs.get_mut(&m.call_key.unwrap_or(0)).expect("the model knows what is alive");
         let by_party = from_backend || m.other_side >> 32 == dialog.peer >> 32;
         if !from_backend {
             dialog.listener = m.listener;
         }
         let before = dialog.phase;
-        Model::request(dialog, m, by_party);
+        let sees_answers = from_backend || ways.sees_answers;
+        Model::message(dialog, m, by_party, sees_answers, from_backend && ways.turns_away);
         // Packets that change nothing are noted no oftener than 64 times in a lifetime.
         let age = now.wrapping_sub(dialog.seen);
         if dialog.phase != before || age > Model::lifetime(dialog.phase) / 64 {
@@ -119,32 +133,40 @@ impl Model {
         }
     }
 
-    /// What a request changes.
-    fn request(dialog: &mut Modelled, m: &Message, by_party: bool) {
-        let Kind::Request(method) = m.kind else { return };
-        let opened = matches!(dialog.phase, Phase::Unanswered | Phase::Cancelled);
-        let refused = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
+    /// What a message changes.
+    fn message(dialog: &mut Modelled, m: &Message, by_party: bool, sees_answers: bool, turns_away: bool) {
+        let open = matches!(dialog.phase, Phase::Unanswered | Phase::Ringing | Phase::Cancelled);
+        let of_the_invite = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
         let nothing_to_go_by = m.headers.branch == 0 && m.headers.to_tag == 0;
-        match method {
-            Method::Invite | Method::Ack if nothing_to_go_by => {}
-            Method::Invite if dialog.phase == Phase::Answered => {}
-            Method::Invite if m.headers.to_tag != 0 => dialog.phase = Phase::Answered,
-            Method::Invite => {
-                dialog.phase = Phase::Unanswered;
-                if m.headers.branch != 0 {
-                    dialog.evidence = m.headers.branch;
+        match m.kind {
+            Kind::Response(code) if open && by_party && of_the_invite => match (code, dialog.phase) {
+                (101..=199, Phase::Unanswered) => dialog.phase = Phase::Ringing,
+                (200..=299, Phase::Unanswered | Phase::Ringing) => {
+                    dialog.phase = Phase::Answered;
+                    dialog.evidence = m.headers.to_tag;
                 }
+                (300..=399 | 503, Phase::Unanswered | Phase::Ringing) if turns_away => {
+                    dialog.phase = Phase::TurnedAway;
+                }
+                (300..=699, _) => dialog.phase = Phase::Ended,
+                _ => {}
+            },
+            Kind::Request(Method::Invite | Method::Ack) if nothing_to_go_by => {}
+            Kind::Request(Method::Invite) if dialog.phase == Phase::Answered => {}
+            Kind::Request(Method::Invite) if m.headers.to_tag != 0 => dialog.phase = Phase::Answered,
+            Kind::Request(Method::Invite) if m.headers.branch == dialog.evidence => {}
+            Kind::Request(Method::Invite) => {
+                dialog.phase = Phase::Unanswered;
+                dialog.evidence = m.headers.branch;
             }
-            Method::Ack if opened && refused => dialog.phase = Phase::Ended,
-            Method::Ack if opened => {
+            Kind::Request(Method::Ack) if open && of_the_invite => dialog.phase = Phase::Ended,
+            Kind::Request(Method::Ack) if open && !sees_answers => {
                 dialog.phase = Phase::Answered;
                 dialog.evidence = m.headers.to_tag;
             }
-            Method::Cancel if dialog.phase == Phase::Unanswered && by_party => {
-                dialog.phase = Phase::Cancelled;
-            }
-            Method::Bye if opened && by_party => dialog.phase = Phase::Ended,
-            Method::Bye if dialog.phase == Phase::Answered => {
+            Kind::Request(Method::Cancel) if open && by_party => dialog.phase = Phase::Cancelled,
+            Kind::Request(Method::Bye) if open && by_party => dialog.phase = Phase::Ended,
+            Kind::Request(Method::Bye) if dialog.phase == Phase::Answered => {
                 let knows = dialog.evidence != 0 && dialog.evidence == m.headers.to_tag;
                 if by_party || knows {
                     dialog.phase = Phase::Ended;
@@ -177,10 +199,13 @@ impl Model {
 }
 
 /// Plays events on the core and on the model, which must agree after every one of them.
-fn play(events: &[Event], start: u32) -> Result<(), TestCaseError> {
-    let story = Story::with(lifetimes(), 1);
+fn play(events: &[Event], start: u32, ways: Ways) -> Result<(), TestCaseError> {
+    let mut story = Story::with(lifetimes(), 1);
+    story.sees_answers = ways.sees_answers;
+    let policy = (&story.tables).policy(0);
+    story.tables.set_policy(0, Policy { retries_refused: ways.turns_away.into(), ..policy });
     story.tables.set_now(start);
-    let mut model = Model { now: start, ..Model::default() };
+    let mut model = Model { now: start, ways, ..Model::default() };
     let mut wills = [will::ENABLED; 3];
     for event in events {
         match event {
@@ -236,14 +261,31 @@ fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Re
     prop_assert!(!dropped || !wills.contains(&will::ENABLED) || wills.iter().any(|w| *w != will::ENABLED));
     if was_alive {
         let dialog = model.dialogs.get_mut(&call).expect("the model knows what is alive");
-        if keeps(wills[dialog.backend as usize]) {
+        let elsewhere = dialog.phase == Phase::TurnedAway
+            && m.kind == Kind::Request(Method::Invite)
+            && (m.headers.to_tag, m.headers.branch != 0) == (0, true)
+            && m.headers.branch != dialog.evidence;
+        if !keeps(wills[dialog.backend as usize]) {
+            if !dropped {
+                prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
+                prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+                dialog.backend = steering.backend;
+                dialog.seen = now;
+            }
+        } else if elsewhere {
+            let others = (0..3).filter(|id| *id != dialog.backend && wills[*id as usize] == will::ENABLED);
+            if others.count() == 0 {
+                prop_assert_eq!(steering.verdict, Verdict::RefusedFull);
+            } else {
+                prop_assert_eq!(steering.verdict, Verdict::SteeredNew);
+                prop_assert_ne!(steering.backend, dialog.backend);
+                prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+                dialog.backend = steering.backend;
+                (dialog.phase, dialog.evidence, dialog.seen) = (Phase::Unanswered, m.headers.branch, now);
+            }
+        } else {
             prop_assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, dialog.backend));
-            Model::packet(dialog, m, false, now);
-        } else if !dropped {
-            prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
-            prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
-            dialog.backend = steering.backend;
-            dialog.seen = now;
+            model.packet(m, false);
         }
         return Ok(());
     }
@@ -279,7 +321,12 @@ fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Re
             prop_assert!(limited || crowded, "unpinned though there is room");
         }
         (Verdict::SteeredRing, _) => prop_assert!(opening.is_none() || m.headers.to_tag != 0),
-        (Verdict::DroppedNoBackend, _) => {}
+        (Verdict::RefusedFull, Some(Phase::Unanswered)) => {
+            prop_assert!(!wills.contains(&will::ENABLED), "the zone is asked for each of its backends");
+        }
+        (Verdict::DroppedNoBackend, _) => {
+            prop_assert!(opening != Some(Phase::Unanswered) || m.headers.to_tag != 0, "a call is refused");
+        }
         other => prop_assert!(false, "unexpected: {:?} for {:?}", other, m),
     }
     Ok(())
@@ -291,10 +338,10 @@ fn leaves(story: &Story, model: &mut Model, backend: u16, m: &Message) -> Result
     let leaving = story.leaves(backend, &[0], *m);
     prop_assert_eq!(leaving.service, 0);
     if was_alive {
-        let dialog = model.dialogs.get_mut(&call).expect("the model knows what is alive");
+        let dialog = model.dialogs.get(&call).expect("the model knows what is alive");
         prop_assert_eq!((leaving.verdict, leaving.listener), (Verdict::Reply, dialog.listener));
         if dialog.backend == backend {
-            Model::packet(dialog, m, true, model.now);
+            model.packet(m, true);
         }
     } else if leaving.verdict == Verdict::ReplyNew {
         prop_assert!(before.is_none() && m.headers.to_tag == 0);
@@ -343,6 +390,13 @@ fn agree(story: &Story, model: &mut Model) -> Result<(), TestCaseError> {
     for call in gone {
         model.dialogs.remove(&call);
     }
+    for backend in 0..3 {
+        let calls = story.tables.dialogs().iter().filter(|(_, d)| d.state.holds_channel()).count();
+        let of_it = |d: &Dialog| d.state.holds_channel() && d.state.backend == backend;
+        let channels = story.tables.dialogs().iter().filter(|(_, d)| of_it(d)).count();
+        prop_assert_eq!(story.tables.load_of(backend).channels, channels as u64);
+        prop_assert_eq!(story.tables.load_of_zone(0).channels, calls as u64);
+    }
     let living = story.tables.dialogs().iter().filter(|(_, d)| d.state.is_live()).count();
     prop_assert_eq!(living, model.dialogs.len(), "a dialog that nobody opened");
     Ok(())
@@ -356,8 +410,10 @@ proptest! {
     fn the_core_does_what_the_model_says(
         events in prop::collection::vec(an_event(), 1..800),
         start in prop_oneof![Just(0), Just(0xff00), Just(u32::MAX - 300), any::<u32>()],
+        sees_answers: bool,
+        turns_away: bool,
     ) {
-        play(&events, start)?;
+        play(&events, start, Ways { sees_answers, turns_away })?;
     }
 }
 

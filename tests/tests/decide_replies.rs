@@ -90,6 +90,7 @@ fn a_call_of_a_backend_is_pinned_to_it_and_its_answer_finds_it() {
 fn the_far_side_of_a_backends_call_may_end_it_and_a_stranger_may_not() {
     let story = Story::new();
     story.leaves(2, &[0], request(Method::Invite, CALL));
+    story.arrives(message(Kind::Response(200), CALL).to_tag(TAG));
     story.leaves(2, &[0], request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
     let forged = story.arrives(request(Method::Bye, CALL).to_tag(TAG + 1).by(STRANGER));
     assert_eq!((forged.verdict, forged.backend), (Verdict::SteeredPinned, 2));
@@ -129,7 +130,7 @@ fn a_backends_call_that_cannot_be_pinned_leaves_all_the_same() {
 #[test]
 fn the_dialog_tells_which_service_of_a_backend_an_answer_belongs_to() {
     let story = Story::new();
-    story.tables.set_ring(1, 0, &[2]);
+    story.adds_service(1, &[2]);
     story.arrives(request(Method::Invite, CALL).to(1).at(6));
     let leaving = story.leaves(2, &[0, 3, 1], message(Kind::Response(200), CALL));
     assert_eq!((leaving.service, leaving.listener), (1, 6));
@@ -142,7 +143,7 @@ fn the_dialog_tells_which_service_of_a_backend_an_answer_belongs_to() {
 fn chained() -> Story {
     let story = Story::new();
     story.tables.set_ring(0, 0, &[1]);
-    story.tables.set_ring(1, 0, &[2]);
+    story.adds_service(1, &[2]);
     story.arrives(request(Method::Invite, CALL).at(1));
     story.arrives(request(Method::Invite, CALL).to(1).by(PROXY).at(2));
     story
@@ -166,14 +167,14 @@ fn two_backends_of_a_chain_answer_each_from_their_own_service() {
     // The BYE of backend 2 ends its own dialog alone.
     story.leaves(2, &[0, 1], request(Method::Bye, CALL).to_tag(TAG).by(PROXY));
     assert_eq!(story.dialog_of(CALL, 1).map(|d| d.state.phase), Some(Phase::Ended as u8));
-    assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+    assert_eq!(story.phase(CALL), Some(Phase::Answered));
 }
 
 #[test]
 fn a_backend_with_both_dialogs_of_a_chain_answers_each_side_from_its_service() {
     let story = Story::new();
     story.tables.set_ring(0, 0, &[1]);
-    story.tables.set_ring(1, 0, &[1]);
+    story.adds_service(1, &[1]);
     story.arrives(request(Method::Invite, CALL).at(1));
     story.arrives(request(Method::Invite, CALL).to(1).by(PROXY).at(2));
     for services in [[0, 1], [1, 0]] {
