@@ -368,17 +368,17 @@ pub extern "C" fn sipsteer_admit(id: u64, now: u64) -> u64 {
     capacity::admit(&tables, id as u16, now) as u64
 }
 
-/// [`capacity::has_room`].
+/// [`capacity::takes_one_more`].
 #[inline(always)]
-pub fn has_room(id: u16, now: u64) -> bool {
-    sipsteer_has_room(id as u64, now) != 0
+pub fn takes_one_more(id: u16, now: u64) -> bool {
+    sipsteer_takes_one_more(id as u64, now) != 0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_has_room(id: u64, now: u64) -> u64 {
+pub extern "C" fn sipsteer_takes_one_more(id: u64, now: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
-    capacity::has_room(&tables, id as u16, now) as u64
+    capacity::takes_one_more(&tables, id as u16, now) as u64
 }
 
 /// [`capacity::utilisation_of`].

@@ -247,8 +247,8 @@ impl Tables for KernelTables {
         apart::admit(id, now)
     }
     #[inline(always)]
-    fn has_room(&self, id: u16, now: u64) -> bool {
-        apart::has_room(id, now)
+    fn takes_one_more(&self, id: u16, now: u64) -> bool {
+        apart::takes_one_more(id, now)
     }
     #[inline(always)]
     fn utilisation(&self, id: u16, now: u64) -> u32 {

@@ -220,13 +220,13 @@ impl Bench {
     /// Makes the ring of a service's first tier: backend `choose(slot)` in every slot. Its backends make the zone of that
     /// number.
     pub fn set_ring(&mut self, service: u16, choose: impl Fn(u32) -> u32) -> Result<()> {
-        self.fill_ring(service, &choose)?;
+        self.set_ring_alone(service, &choose)?;
         let ids: BTreeSet<u16> = (0..limits::RING_SLOTS).map(|slot| choose(slot) as u16).collect();
         self.set_zone(service, &ids.into_iter().collect::<Vec<_>>())
     }
 
-    /// Makes only the ring of a service's first tier, and leaves its zone as it is.
-    pub fn fill_ring(&mut self, service: u16, choose: impl Fn(u32) -> u32) -> Result<()> {
+    /// Makes the ring of a service's first tier, and leaves its zone as it is.
+    pub fn set_ring_alone(&mut self, service: u16, choose: impl Fn(u32) -> u32) -> Result<()> {
         let mut ring = Array::<MapData, u32>::create(limits::RING_SLOTS, 0)?;
         for slot in 0..limits::RING_SLOTS {
             ring.set(slot, choose(slot), 0)?;

@@ -11,9 +11,9 @@ use lb_common::{
         reply::{self, Leaving, Outbound},
         steer::{self, Steering},
     },
-    limits::{MAX_BACKENDS, MAX_ERRNO, MAX_ZONES},
+    limits::{MAX_BACKENDS, MAX_ERRNO, MAX_TIERS, MAX_ZONES},
     map::{
-        backend::{Limits, UNLIMITED, health, will},
+        backend::{Limits, UNLIMITED, health, takes_dialogs, will},
         dialog::{BUCKET_SLOTS, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
         load::Load,
         settings::Settings,
@@ -208,6 +208,9 @@ struct Capacity {
     limits: HashMap<u16, Limits>,
     zone_of: HashMap<u16, u16>,
     zones: HashMap<u16, ZoneView>,
+    /// Backends of a zone, in the order of the configuration.
+    configured: HashMap<u16, Vec<u16>>,
+    /// Those of them that took new calls when the daemon looked last.
     members: HashMap<u16, Vec<u16>>,
     policies: HashMap<u16, Policy>,
 }
@@ -311,9 +314,16 @@ impl MemoryTables {
     /// its ring.
     pub fn with_backends(self, backends: u16) -> Self {
         self.add_zone(0, &(0..backends).map(|id| (id, NO_LIMITS)).collect::<Vec<_>>());
-        self.set_policy(0, Policy { tiers: 1, target: 1024, ..Policy::default() });
-        self.set_ring(0, 0, &(0..backends).collect::<Vec<_>>());
+        self.add_service(0, 0, &(0..backends).collect::<Vec<_>>());
         self
+    }
+
+    /// Adds a service with one zone, which chooses by its ring as long as nobody is full.
+    pub fn add_service(&self, service: u16, zone: u16, ring: &[u16]) {
+        let mut zones = [0; MAX_TIERS as usize];
+        zones[0] = zone;
+        self.set_policy(service, Policy { tiers: 1, target: 1024, zones, ..Policy::default() });
+        self.set_ring(service, 0, ring);
     }
 
     /// Adds a zone with its backends, all enabled and up.
@@ -324,7 +334,9 @@ impl MemoryTables {
             capacity.limits.insert(*id, *limits);
             capacity.zone_of.insert(*id, zone);
         }
-        capacity.members.insert(zone, backends.iter().map(|(id, _)| *id).collect());
+        let ids: Vec<u16> = backends.iter().map(|(id, _)| *id).collect();
+        capacity.configured.insert(zone, ids.clone());
+        capacity.members.insert(zone, ids);
         let sum = |of: fn(&Limits) -> u32| backends.iter().map(|(_, limits)| of(limits)).sum();
         let view = ZoneView {
             will: zone_will::ENABLED,
@@ -334,6 +346,26 @@ impl MemoryTables {
             capacity_cps: sum(|l| l.capacity_cps),
         };
         capacity.zones.insert(zone, view);
+    }
+
+    /// Writes anew which backends of a zone take new calls, as the daemon does after a change.
+    pub fn publish_members(&self, zone: u16) {
+        let mut capacity = self.capacity.write().unwrap_or_else(PoisonError::into_inner);
+        let configured = capacity.configured.get(&zone).cloned().unwrap_or_default();
+        let takes = |id: &u16| {
+            let [will, health] = self.backends[*id as usize].load(SeqCst).to_le_bytes();
+            takes_dialogs(will, health)
+        };
+        let members: Vec<u16> = configured.into_iter().filter(takes).collect();
+        if let Some(view) = capacity.zones.get_mut(&zone) {
+            view.takers = members.len() as u32;
+        }
+        capacity.members.insert(zone, members);
+    }
+
+    /// Sets what a backend may get.
+    pub fn set_limits(&self, id: u16, limits: Limits) {
+        self.capacity.write().unwrap_or_else(PoisonError::into_inner).limits.insert(id, limits);
     }
 
     /// Replaces what a zone's entry says.

@@ -3,7 +3,7 @@
 use crate::memory::MemoryTables;
 use lb_common::{
     decide::{
-        Inbound, Inspect, Tables,
+        Inbound, Inspect,
         reply::{Leaving, Outbound},
         steer::Steering,
         table,
@@ -129,14 +129,9 @@ pub struct Story {
 
 impl Story {
     /// Service 0 with three backends, 0 to 2, and room for `capacity` dialogs.
+    /// Answers do not come back through it (`l2`).
     pub fn with(settings: Settings, capacity: u32) -> Self {
         Story { tables: MemoryTables::new(settings, capacity).with_backends(3), sees_answers: false }
-    }
-
-    /// Another service on the same zone, whose ring has these backends.
-    pub fn adds_service(&self, service: u16, backends: &[u16]) {
-        self.tables.set_policy(service, (&self.tables).policy(0));
-        self.tables.set_ring(service, 0, backends);
     }
 
     /// A caller's message arrives.
@@ -167,6 +162,9 @@ impl Story {
     /// A call is opened and accepted; the other side's tag is `tag`. Returns its backend.
     pub fn answered(&self, call_key: u64, tag: u32) -> u16 {
         let backend = self.opens(call_key);
+        if self.sees_answers {
+            self.leaves(backend, &[0], message(Kind::Response(200), call_key).to_tag(tag));
+        }
         self.arrives(request(Method::Ack, call_key).branch(BRANCH + 1).to_tag(tag));
         assert_eq!(self.phase(call_key), Some(Phase::Answered));
         backend
@@ -205,6 +203,11 @@ impl Story {
     /// A balancer with the usual settings.
     pub fn new() -> Story {
         Story::with(settings(), 256)
+    }
+
+    /// The same where answers come back through it (`nat`).
+    pub fn seeing_answers() -> Story {
+        Story { sees_answers: true, ..Story::new() }
     }
 }
 

@@ -8,7 +8,7 @@
 //! Backends may stand in several zones. Then each zone also has a service address of its own, which stands for another
 //! balancer there and is what a redirect names; the one balancer serves them all.
 
-use crate::{cleanup::Folder, netns::Namespace, program::PassProgram};
+use crate::{cleanup::Folder, daemon, netns::Namespace, program::PassProgram};
 use anyhow::{Context, Result, ensure};
 use std::{
     fmt,
@@ -115,6 +115,8 @@ impl Lab {
     /// As [`Lab::new`], or when there are too many of them.
     pub fn with_zones(forwarding: Forwarding, zones: &[(&str, u8)]) -> Result<Lab> {
         let (places, plans) = plan(forwarding, zones)?;
+        // First of all: it may take minutes, and the servers live for a limited time.
+        daemon::binary()?;
         let switch = Namespace::new("switch")?;
         switch.ip("link add br0 type bridge")?;
         switch.ip("link set br0 up")?;

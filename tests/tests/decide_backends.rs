@@ -1,7 +1,8 @@
 //! Which backends a packet may go to: their states, packets without a dialog, and tables that refuse a write.
 
 use lb_common::{
-    decide::{E2BIG, EBUSY, EDQUOT, Inbound, Tables, ZoneView},
+    decide::{E2BIG, EBUSY, EDQUOT, Inbound},
+    limits::MAX_TIERS,
     map::{
         backend::{health, will},
         dialog::Phase,
@@ -12,7 +13,7 @@ use lb_common::{
 };
 use lb_tests::{
     memory::NO_LIMITS,
-    story::{BRANCH, CALLER, STRANGER, Story, message, request, settings},
+    story::{BRANCH, CALLER, Message, STRANGER, Story, message, request, settings},
 };
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
@@ -67,24 +68,23 @@ fn the_first_packet_moves_the_pin_and_the_next_ones_follow_it() {
 #[test]
 fn a_new_call_goes_only_to_a_backend_that_takes_dialogs() {
     for (will, health, _, takes) in STATES {
-        // What the daemon says of the zone may be older than what it says of the backend.
-        for takers in [u32::from(takes), 1] {
-            let story = Story::new();
-            story.tables.add_zone(0, &[(1, NO_LIMITS)]);
-            story.tables.set_zone(0, ZoneView { takers, ..(&story.tables).zone(0) });
-            story.tables.set_backend(1, will, health);
-            story.tables.set_ring(0, 0, &[1]);
-            let without = if takers == 0 { Verdict::RefusedDown } else { Verdict::RefusedFull };
-            for (method, otherwise) in
-                [(Method::Invite, without), (Method::Register, Verdict::DroppedNoBackend)]
-            {
-                let steering = story.arrives(request(method, CALL + method as u64));
-                let expected = if takes { Verdict::SteeredNew } else { otherwise };
-                assert_eq!(steering.verdict, expected, "will {will} health {health}");
-                let found = story.phase(CALL + method as u64);
-                assert_eq!(found.is_some(), takes, "a dropped call leaves nothing behind");
+        let story = Story::new();
+        story.tables.add_zone(0, &[(1, NO_LIMITS)]);
+        story.tables.set_backend(1, will, health);
+        story.tables.set_ring(0, 0, &[1]);
+        // Before the daemon has written who takes calls, and after.
+        for (published, otherwise) in [(false, Verdict::RefusedFull), (true, Verdict::RefusedDown)] {
+            if published {
+                story.tables.publish_members(0);
             }
-            assert_eq!(story.tables.load_of(1).channels, u64::from(takes));
+            let call = CALL + u64::from(published);
+            let steering = story.arrives(request(Method::Invite, call));
+            let expected = if takes { Verdict::SteeredNew } else { otherwise };
+            assert_eq!(steering.verdict, expected, "will {will} health {health}");
+            assert_eq!(story.phase(call).is_some(), takes, "a refused call leaves nothing behind");
+            let other = story.arrives(request(Method::Register, call << 8));
+            let expected = if takes { Verdict::SteeredNew } else { Verdict::DroppedNoBackend };
+            assert_eq!(other.verdict, expected, "will {will} health {health}: no daemon answers a REGISTER");
         }
     }
 }
@@ -105,35 +105,26 @@ fn the_second_tier_takes_what_the_first_cannot() {
     for id in 0..3 {
         story.tables.set_backend(id, will::ENABLED, health::DOWN);
     }
-    story.tables.set_zone(0, ZoneView { takers: 0, ..(&story.tables).zone(0) });
-    story.tables.add_zone(7, &[(9, NO_LIMITS)]);
+    story.tables.publish_members(0);
+    story.tables.add_zone(1, &[(9, NO_LIMITS)]);
     story.tables.set_ring(0, 1, &[9]);
-    let with_tiers = |tiers: u8| {
-        let mut policy = Policy { tiers, target: 1024, ..Policy::default() };
-        policy.zones[1] = 7;
-        story.tables.set_policy(0, policy);
+    let steer = |m: Message, tiers| {
+        let (service, call_key) = (m.service, m.call_key);
+        let packet = Inbound { service, listener: 0, tiers, sees_answers: false, call_key, source: CALLER };
+        let steering = story.tables.steer(&packet, &m);
+        (steering.verdict, steering.backend)
     };
-    let m = request(Method::Invite, CALL);
-    let other = request(Method::Register, CALL + 1);
-    let packet = |tiers, call_key| Inbound {
-        service: 0,
-        listener: 0,
-        tiers,
-        sees_answers: false,
-        call_key,
-        source: CALLER,
-    };
-    with_tiers(1);
-    assert_eq!(story.tables.steer(&packet(1, m.call_key), &m).verdict, Verdict::RefusedDown);
-    assert_eq!(story.tables.steer(&packet(1, other.call_key), &other).verdict, Verdict::DroppedNoBackend);
-    with_tiers(2);
-    let steering = story.tables.steer(&packet(2, m.call_key), &m);
-    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredOverflow, 9));
-    let steering = story.tables.steer(&packet(2, other.call_key), &other);
-    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredNew, 9));
-    // A service without any zone.
-    assert_eq!(story.arrives(m.to(5)).verdict, Verdict::RefusedDown);
-    assert_eq!(story.arrives(other.to(5)).verdict, Verdict::DroppedNoBackend);
+    let (invite, register) = (request(Method::Invite, CALL), request(Method::Register, CALL + 1));
+    assert_eq!(steer(invite, 1).0, Verdict::RefusedDown);
+    assert_eq!(steer(register, 1).0, Verdict::DroppedNoBackend);
+    let mut zones = [0; MAX_TIERS as usize];
+    zones[1] = 1;
+    story.tables.set_policy(0, Policy { tiers: 2, target: 1024, zones, ..Policy::default() });
+    assert_eq!(steer(invite, 2), (Verdict::SteeredOverflow, 9));
+    assert_eq!(steer(register, 2), (Verdict::SteeredNew, 9));
+    // A service without any tier.
+    assert_eq!(steer(invite.to(5), 1).0, Verdict::RefusedDown);
+    assert_eq!(steer(register.to(5), 0).0, Verdict::DroppedNoBackend);
 }
 
 #[test]

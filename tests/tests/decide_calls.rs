@@ -1,7 +1,7 @@
-//! What requests do to a call: each test is a story with its messages in the order they arrive.
+//! What requests and answers do to a call: each test is a story with its messages in the order they arrive.
 
 use lb_common::{map::dialog::Phase, sip::Kind, sip::Method, verdict::Verdict};
-use lb_tests::story::{BRANCH, CALLER, STRANGER, Story, message, request};
+use lb_tests::story::{BRANCH, CALLER, Message, STRANGER, Story, message, request};
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
 const TAG: u32 = 0x7a6;
@@ -244,7 +244,7 @@ fn other_requests_outside_a_dialog_are_remembered_as_what_they_are() {
 #[test]
 fn the_same_call_id_at_two_services_is_two_dialogs() {
     let story = Story::new();
-    story.adds_service(1, &[2]);
+    story.tables.add_service(1, 0, &[2]);
     story.tables.set_ring(0, 0, &[1]);
     assert_eq!(story.opens(CALL), 1);
     let other = story.arrives(request(Method::Invite, CALL).to(1));
@@ -253,4 +253,135 @@ fn the_same_call_id_at_two_services_is_two_dialogs() {
     story.arrives(request(Method::Ack, CALL).to(1));
     assert_eq!(story.dialog_of(CALL, 1).map(|d| d.state.phase), Some(Phase::Ended as u8));
     assert_eq!(story.phase(CALL), Some(Phase::Unanswered));
+}
+
+#[test]
+fn the_same_invite_again_changes_no_phase_however_late() {
+    let ways: [(&[Message], Phase); 5] = [
+        (&[], Phase::Unanswered),
+        (&[message(Kind::Response(180), CALL)], Phase::Ringing),
+        (&[request(Method::Cancel, CALL)], Phase::Cancelled),
+        (&[message(Kind::Response(486), CALL)], Phase::Ended),
+        (&[request(Method::Bye, CALL)], Phase::Ended),
+    ];
+    for (messages, phase) in ways {
+        let story = Story::seeing_answers();
+        let backend = story.opens(CALL);
+        for m in messages {
+            match m.kind {
+                Kind::Response(_) => drop(story.leaves(backend, &[0], *m)),
+                _ => drop(story.arrives(*m)),
+            }
+        }
+        assert_eq!(story.phase(CALL), Some(phase));
+        let before = story.dialog(CALL);
+        let again = story.arrives(request(Method::Invite, CALL));
+        assert_eq!((again.verdict, again.backend), (Verdict::SteeredPinned, backend));
+        assert_eq!(story.dialog(CALL), before, "{phase:?}");
+    }
+}
+
+/// What an answer of the backend makes of an INVITE, and of a cancelled one.
+const ANSWERS: [(u16, Phase, Phase); 14] = [
+    (100, Phase::Unanswered, Phase::Cancelled),
+    (101, Phase::Ringing, Phase::Cancelled),
+    (180, Phase::Ringing, Phase::Cancelled),
+    (199, Phase::Ringing, Phase::Cancelled),
+    // With the INVITE's branch it may be the answer to the CANCEL.
+    (200, Phase::Answered, Phase::Cancelled),
+    (299, Phase::Answered, Phase::Cancelled),
+    (300, Phase::Ended, Phase::Ended),
+    (302, Phase::Ended, Phase::Ended),
+    (399, Phase::Ended, Phase::Ended),
+    (401, Phase::Ended, Phase::Ended),
+    (487, Phase::Ended, Phase::Ended),
+    (503, Phase::Ended, Phase::Ended),
+    (600, Phase::Ended, Phase::Ended),
+    (699, Phase::Ended, Phase::Ended),
+];
+
+#[test]
+fn an_answer_to_the_invite_moves_the_phase_and_no_other_does() {
+    for (code, phase, cancelled) in ANSWERS {
+        for (cancel, expected) in [(false, phase), (true, cancelled)] {
+            let story = Story::seeing_answers();
+            let backend = story.opens(CALL);
+            if cancel {
+                story.arrives(request(Method::Cancel, CALL));
+            }
+            let before = story.dialog(CALL);
+            let answer = message(Kind::Response(code), CALL).to_tag(TAG);
+            // To another request; of another backend; of whoever sends answers to the service.
+            story.leaves(backend, &[0], answer.branch(BRANCH + 1));
+            story.leaves(backend, &[0], answer.branch(0));
+            story.leaves((backend + 1) % 3, &[0], answer);
+            story.arrives(answer.by(STRANGER));
+            assert_eq!(story.dialog(CALL), before, "{code}");
+            story.leaves(backend, &[0], answer);
+            let dialog = story.dialog(CALL).expect("pinned");
+            assert_eq!(dialog.state.phase, expected as u8, "{code}, cancelled: {cancel}");
+            let evidence = if expected == Phase::Answered { TAG } else { BRANCH };
+            assert_eq!(dialog.evidence.hash, evidence, "{code}");
+            assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+        }
+    }
+}
+
+#[test]
+fn a_later_answer_does_not_undo_a_final_one() {
+    for (first, phase) in [(200, Phase::Answered), (486, Phase::Ended)] {
+        let story = Story::seeing_answers();
+        let backend = story.opens(CALL);
+        story.leaves(backend, &[0], message(Kind::Response(180), CALL).to_tag(TAG));
+        story.leaves(backend, &[0], message(Kind::Response(first), CALL).to_tag(TAG));
+        let before = story.dialog(CALL);
+        assert_eq!(story.phase(CALL), Some(phase));
+        for code in [180, 200, 486, 503] {
+            story.leaves(backend, &[0], message(Kind::Response(code), CALL).to_tag(TAG + 1));
+            assert_eq!(story.dialog(CALL), before, "{code} after {first}");
+        }
+    }
+}
+
+#[test]
+fn a_late_ack_of_a_challenge_does_not_answer_the_invite_with_credentials() {
+    for sees_answers in [true, false] {
+        let story = Story { sees_answers, ..Story::new() };
+        let backend = story.opens(CALL);
+        let challenge = message(Kind::Response(401), CALL).to_tag(TAG);
+        if sees_answers {
+            story.leaves(backend, &[0], challenge);
+        }
+        story.arrives(request(Method::Invite, CALL).branch(BRANCH + 1));
+        let before = story.dialog(CALL).expect("pinned");
+        assert_eq!(before.state.phase, Phase::Unanswered as u8);
+        story.arrives(request(Method::Ack, CALL).to_tag(TAG));
+        if sees_answers {
+            assert_eq!(before.evidence.hash, BRANCH + 1);
+            assert_eq!(story.dialog(CALL), Some(before));
+        } else {
+            // Nothing else tells an answer there.
+            assert_eq!(story.phase(CALL), Some(Phase::Answered));
+        }
+    }
+}
+
+#[test]
+fn headers_are_read_of_answers_only_while_no_final_one_is_known() {
+    use lb_common::decide::track::{Sender, needs_headers};
+    for phase in Phase::ALL {
+        let open = matches!(phase, Phase::Unanswered | Phase::Ringing | Phase::Cancelled);
+        for sender in [Sender::Backend, Sender::Peer] {
+            for code in [101, 180, 200, 404, 503] {
+                assert_eq!(
+                    needs_headers(Kind::Response(code), phase as u8, sender),
+                    open,
+                    "{code} {phase:?}"
+                );
+            }
+            assert!(!needs_headers(Kind::Response(100), phase as u8, sender));
+        }
+        assert!(!needs_headers(Kind::Response(200), phase as u8, Sender::Stranger));
+    }
+    assert!(!needs_headers(Kind::Response(200), 0, Sender::Backend), "of no dialog");
 }

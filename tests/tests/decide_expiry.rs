@@ -8,12 +8,12 @@ use lb_common::{
         dialog::{Phase, State},
         settings::Settings,
     },
-    sip::Method,
+    sip::{Kind, Method},
     verdict::Verdict,
 };
 use lb_tests::{
     memory::MemoryTables,
-    story::{BRANCH, Message, Story, request, settings},
+    story::{BRANCH, Message, Story, message, request, settings},
 };
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
@@ -33,6 +33,11 @@ fn stories() -> Vec<(Phase, u32, Vec<Message>)> {
         (Phase::Transaction, s.ended_ticks, vec![request(Method::Register, CALL)]),
         (Phase::Subscribed, s.subscribed_ticks, vec![request(Method::Subscribe, CALL)]),
     ]
+}
+
+/// A packet of the call that changes no phase: an answer to a request that is not the INVITE.
+fn telling_nothing() -> Message {
+    message(Kind::Response(200), CALL).branch(BRANCH + 9)
 }
 
 /// Looks at the whole table, and says whether the call is forgotten.
@@ -92,12 +97,12 @@ fn a_packet_at_the_last_tick_begins_the_lifetime_anew() {
             story.arrives(*m);
         }
         story.sleeps(lifetime - 1);
-        story.arrives(request(Method::Info, CALL).to_tag(TAG));
+        story.arrives(telling_nothing());
         story.sleeps(lifetime - 1);
         assert!(!dies(&story), "{phase:?}");
         // One from the backend's side too.
         let backend = story.dialog(CALL).expect("alive").state.backend;
-        story.leaves(backend, &[0], request(Method::Info, CALL).to_tag(TAG));
+        story.leaves(backend, &[0], telling_nothing());
         story.sleeps(lifetime - 1);
         assert!(!dies(&story), "{phase:?}");
         story.sleeps(1);
@@ -116,7 +121,7 @@ fn a_packet_is_noted_when_more_than_a_64th_of_the_lifetime_has_passed() {
             }
             let before = story.dialog(CALL);
             story.sleeps(after);
-            story.arrives(request(Method::Info, CALL).to_tag(TAG));
+            story.arrives(telling_nothing());
             assert_eq!(story.dialog(CALL) != before, noted, "{phase:?}, {after} ticks later");
             // Either way it is remembered for 63 of 64 parts of its lifetime after that packet.
             story.sleeps(lifetime - lifetime / 64 - 1);
@@ -136,7 +141,7 @@ fn a_stream_of_packets_keeps_a_dialog_whatever_their_distance() {
             for _ in 0..=3 * lifetime / distance {
                 story.sleeps(distance);
                 assert!(!dies(&story), "{phase:?} with a packet every {distance} ticks");
-                let seen = story.arrives(request(Method::Info, CALL).to_tag(TAG));
+                let seen = story.arrives(telling_nothing());
                 assert_eq!(seen.verdict, Verdict::SteeredPinned);
             }
             story.sleeps(lifetime);
@@ -256,7 +261,7 @@ fn a_clock_that_another_cpu_read_later_forgets_nobody() {
     assert!(!dies(&story));
     // Nor does a packet of the earlier clock set the dialog back.
     let before = story.dialog(CALL);
-    story.arrives(request(Method::Info, CALL).to_tag(TAG));
+    story.arrives(telling_nothing());
     assert_eq!(story.dialog(CALL), before);
     for (now, age) in [(100, 0), (101, 1), (99, 0), (100 + 0xfeff, 0xfeff)] {
         assert_eq!(State { seen: 100, ..State::default() }.age(now), age, "at tick {now}");

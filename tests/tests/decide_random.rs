@@ -3,15 +3,18 @@
 use lb_common::{
     decide::{E2BIG, EDQUOT, Tables, expiry},
     map::{
-        backend::{health, will},
-        dialog::{Dialog, Phase},
+        backend::{Limits, UNLIMITED, health, will},
+        dialog::Phase,
         settings::Settings,
         zone::Policy,
     },
     sip::{Kind, Method},
     verdict::Verdict,
 };
-use lb_tests::story::{CALLER, Message, STRANGER, Story, message, request};
+use lb_tests::{
+    memory::NO_LIMITS,
+    story::{CALLER, Message, STRANGER, Story, message, request},
+};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -51,7 +54,8 @@ fn a_message() -> impl Strategy<Value = Message> {
         3 => Just(Kind::Request(Method::Bye)),
         2 => Just(Kind::Request(Method::Cancel)),
         2 => (1u8..16).prop_map(|n| Kind::Request(Method::from_number(n))),
-        2 => (100u16..700).prop_map(Kind::Response),
+        3 => (100u16..700).prop_map(Kind::Response),
+        1 => prop_oneof![Just(180), Just(200), Just(401), Just(503)].prop_map(Kind::Response),
         1 => Just(Kind::NotSip),
     ];
     let sender = prop_oneof![4 => Just(CALLER), 1 => Just(STRANGER)];
@@ -88,20 +92,35 @@ struct Modelled {
 
 /// The model: what is to become of dialogs, in the plainest words. It knows when a dialog must still be there and when it
 /// may be gone, not when exactly somebody looks at it.
-#[derive(Default)]
 struct Model {
     dialogs: HashMap<u64, Modelled>,
     now: u32,
-    ways: Ways,
+    network: Network,
 }
 
-/// How the balancer works.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ways {
-    /// Answers pass by it.
+/// What stays the same during a run.
+#[derive(Clone, Copy, Debug)]
+struct Network {
+    /// Whether answers come back through the balancer.
     sees_answers: bool,
-    /// A call that its backend turned away may go elsewhere.
-    turns_away: bool,
+    /// Whether a backend's 503 or 3xx lets a call go elsewhere.
+    retries_refused: bool,
+    /// Most calls in progress, by backend.
+    most_channels: [u32; 3],
+    /// See [`Policy::choice`].
+    choice: u8,
+}
+
+fn a_network() -> impl Strategy<Value = Network> {
+    let most = prop_oneof![1 => Just(0), 2 => 1u32..4, 2 => Just(UNLIMITED)];
+    (any::<bool>(), any::<bool>(), [most.clone(), most.clone(), most], 0u8..3).prop_map(
+        |(sees_answers, retries_refused, most_channels, choice)| Network {
+            sees_answers,
+            retries_refused,
+            most_channels,
+            choice,
+        },
+    )
 }
 
 impl Model {
@@ -116,16 +135,22 @@ impl Model {
     }
 
     /// A packet of a dialog that is alive.
-    fn packet(&mut self, m: &Message, from_backend: bool) {
-        let (now, ways) = (self.now, self.ways);
-        let dialog = self.dialogs.get_mut(&m.call_key.unwrap_or(0)).expect("the model knows what is alive");
+    fn packet(&self, dialog: &mut Modelled, m: &Message, from_backend: bool) {
+        let now = self.now;
         let by_party = from_backend || m.other_side >> 32 == dialog.peer >> 32;
         if !from_backend {
             dialog.listener = m.listener;
         }
         let before = dialog.phase;
-        let sees_answers = from_backend || ways.sees_answers;
-        Model::message(dialog, m, by_party, sees_answers, from_backend && ways.turns_away);
+        match m.kind {
+            Kind::Request(method) => {
+                Model::request(dialog, method, m, by_party, from_backend || self.network.sees_answers);
+            }
+            Kind::Response(code) if by_party => {
+                Model::answer(dialog, code, m, from_backend && self.network.retries_refused);
+            }
+            _ => {}
+        }
         // Packets that change nothing are noted no oftener than 64 times in a lifetime.
         let age = now.wrapping_sub(dialog.seen);
         if dialog.phase != before || age > Model::lifetime(dialog.phase) / 64 {
@@ -133,46 +158,86 @@ impl Model {
         }
     }
 
-    /// What a message changes.
-    fn message(dialog: &mut Modelled, m: &Message, by_party: bool, sees_answers: bool, turns_away: bool) {
-        let open = matches!(dialog.phase, Phase::Unanswered | Phase::Ringing | Phase::Cancelled);
-        let of_the_invite = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
+    /// What a request changes.
+    fn request(dialog: &mut Modelled, method: Method, m: &Message, by_party: bool, sees_answers: bool) {
+        let opened = is_open(dialog.phase);
+        let refused = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
         let nothing_to_go_by = m.headers.branch == 0 && m.headers.to_tag == 0;
-        match m.kind {
-            Kind::Response(code) if open && by_party && of_the_invite => match (code, dialog.phase) {
-                (101..=199, Phase::Unanswered) => dialog.phase = Phase::Ringing,
-                (200..=299, Phase::Unanswered | Phase::Ringing) => {
-                    dialog.phase = Phase::Answered;
-                    dialog.evidence = m.headers.to_tag;
-                }
-                (300..=399 | 503, Phase::Unanswered | Phase::Ringing) if turns_away => {
-                    dialog.phase = Phase::TurnedAway;
-                }
-                (300..=699, _) => dialog.phase = Phase::Ended,
-                _ => {}
-            },
-            Kind::Request(Method::Invite | Method::Ack) if nothing_to_go_by => {}
-            Kind::Request(Method::Invite) if dialog.phase == Phase::Answered => {}
-            Kind::Request(Method::Invite) if m.headers.to_tag != 0 => dialog.phase = Phase::Answered,
-            Kind::Request(Method::Invite) if m.headers.branch == dialog.evidence => {}
-            Kind::Request(Method::Invite) => {
+        match method {
+            Method::Invite | Method::Ack if nothing_to_go_by => {}
+            Method::Invite if dialog.phase == Phase::Answered => {}
+            Method::Invite if m.headers.to_tag != 0 => dialog.phase = Phase::Answered,
+            // The same INVITE again.
+            Method::Invite if m.headers.branch == dialog.evidence => {}
+            Method::Invite => {
                 dialog.phase = Phase::Unanswered;
                 dialog.evidence = m.headers.branch;
             }
-            Kind::Request(Method::Ack) if open && of_the_invite => dialog.phase = Phase::Ended,
-            Kind::Request(Method::Ack) if open && !sees_answers => {
+            Method::Ack if opened && refused => dialog.phase = Phase::Ended,
+            Method::Ack if opened && sees_answers => {}
+            Method::Ack if opened => {
                 dialog.phase = Phase::Answered;
                 dialog.evidence = m.headers.to_tag;
             }
-            Kind::Request(Method::Cancel) if open && by_party => dialog.phase = Phase::Cancelled,
-            Kind::Request(Method::Bye) if open && by_party => dialog.phase = Phase::Ended,
-            Kind::Request(Method::Bye) if dialog.phase == Phase::Answered => {
+            Method::Cancel if opened && by_party => dialog.phase = Phase::Cancelled,
+            Method::Bye if opened && by_party => dialog.phase = Phase::Ended,
+            Method::Bye if dialog.phase == Phase::Answered => {
                 let knows = dialog.evidence != 0 && dialog.evidence == m.headers.to_tag;
                 if by_party || knows {
                     dialog.phase = Phase::Ended;
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// An INVITE without a final answer.
+fn is_open(phase: Phase) -> bool {
+    matches!(phase, Phase::Unanswered | Phase::Ringing | Phase::Cancelled)
+}
+
+impl Model {
+    /// What an answer of a party changes.
+    fn answer(dialog: &mut Modelled, code: u16, m: &Message, turns_away: bool) {
+        let to_invite = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
+        if !to_invite || !is_open(dialog.phase) {
+            return;
+        }
+        let cancelled = dialog.phase == Phase::Cancelled;
+        if code >= 300 {
+            let elsewhere = code < 400 || code == 503;
+            let turned_away = turns_away && elsewhere && !cancelled;
+            dialog.phase = if turned_away { Phase::TurnedAway } else { Phase::Ended };
+        } else if code >= 200 && !cancelled {
+            dialog.phase = Phase::Answered;
+            dialog.evidence = m.headers.to_tag;
+        } else if code > 100 && dialog.phase == Phase::Unanswered {
+            dialog.phase = Phase::Ringing;
+        }
+    }
+
+    /// Calls in progress at a backend.
+    fn channels(&self, backend: u16) -> u64 {
+        let of_it = self.dialogs.values().filter(|d| d.backend == backend);
+        of_it.filter(|d| is_open(d.phase) || d.phase == Phase::Answered).count() as u64
+    }
+
+    /// Whether a backend has room for a call.
+    fn has_room(&self, backend: u16) -> bool {
+        let most = self.network.most_channels[backend as usize];
+        most == UNLIMITED || self.channels(backend) < u64::from(most)
+    }
+
+    /// Whether a new call may be refused for this reason. One backend is passed over, if it has just turned the call away.
+    fn is_refused(&self, verdict: Verdict, wills: &[u8; 3], except: Option<u16>) -> bool {
+        let takes: Vec<u16> = (0..3).filter(|id| wills[*id as usize] == will::ENABLED).collect();
+        match verdict {
+            Verdict::RefusedDown => takes.is_empty(),
+            Verdict::RefusedFull => {
+                !takes.is_empty() && takes.iter().all(|id| Some(*id) == except || !self.has_room(*id))
+            }
+            _ => false,
         }
     }
 }
@@ -199,13 +264,18 @@ impl Model {
 }
 
 /// Plays events on the core and on the model, which must agree after every one of them.
-fn play(events: &[Event], start: u32, ways: Ways) -> Result<(), TestCaseError> {
-    let mut story = Story::with(lifetimes(), 1);
-    story.sees_answers = ways.sees_answers;
-    let policy = (&story.tables).policy(0);
-    story.tables.set_policy(0, Policy { retries_refused: ways.turns_away.into(), ..policy });
+fn play(events: &[Event], start: u32, network: Network) -> Result<(), TestCaseError> {
+    let story = Story { sees_answers: network.sees_answers, ..Story::with(lifetimes(), 1) };
     story.tables.set_now(start);
-    let mut model = Model { now: start, ways, ..Model::default() };
+    for (id, max_channels) in (0..).zip(network.most_channels) {
+        story.tables.set_limits(id, Limits { max_channels, ..NO_LIMITS });
+    }
+    let Network { choice, retries_refused, .. } = network;
+    let retries_refused = retries_refused.into();
+    story
+        .tables
+        .set_policy(0, Policy { tiers: 1, target: 1024, choice, retries_refused, ..Policy::default() });
+    let mut model = Model { dialogs: HashMap::new(), now: start, network };
     let mut wills = [will::ENABLED; 3];
     for event in events {
         match event {
@@ -214,6 +284,7 @@ fn play(events: &[Event], start: u32, ways: Ways) -> Result<(), TestCaseError> {
             Event::Backend(id, will) => {
                 wills[*id as usize] = *will;
                 story.tables.set_backend(*id, *will, health::UP);
+                story.tables.publish_members(0);
             }
             Event::Passes(ticks) => {
                 story.passes(*ticks);
@@ -238,6 +309,10 @@ fn play(events: &[Event], start: u32, ways: Ways) -> Result<(), TestCaseError> {
     story.passes(1);
     prop_assert_eq!(story.tables.dialogs(), []);
     prop_assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    for id in 0..3 {
+        prop_assert_eq!(story.tables.load_of(id).channels, 0);
+    }
+    prop_assert_eq!(story.tables.load_of_zone(0).channels, 0);
     Ok(())
 }
 
@@ -260,33 +335,35 @@ fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Re
     let dropped = steering.verdict == Verdict::DroppedNoBackend;
     prop_assert!(!dropped || !wills.contains(&will::ENABLED) || wills.iter().any(|w| *w != will::ENABLED));
     if was_alive {
-        let dialog = model.dialogs.get_mut(&call).expect("the model knows what is alive");
-        let elsewhere = dialog.phase == Phase::TurnedAway
-            && m.kind == Kind::Request(Method::Invite)
-            && (m.headers.to_tag, m.headers.branch != 0) == (0, true)
-            && m.headers.branch != dialog.evidence;
-        if !keeps(wills[dialog.backend as usize]) {
-            if !dropped {
-                prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
+        let mut dialog = *model.dialogs.get(&call).expect("the model knows what is alive");
+        let anew = m.headers.to_tag == 0 && m.headers.branch != 0 && m.headers.branch != dialog.evidence;
+        let invite = m.kind == Kind::Request(Method::Invite);
+        if dialog.phase == Phase::TurnedAway && invite && anew {
+            if steering.verdict == Verdict::SteeredNew {
+                prop_assert_ne!(steering.backend, dialog.backend, "it had turned the call away");
                 prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
-                dialog.backend = steering.backend;
-                dialog.seen = now;
-            }
-        } else if elsewhere {
-            let others = (0..3).filter(|id| *id != dialog.backend && wills[*id as usize] == will::ENABLED);
-            if others.count() == 0 {
-                prop_assert_eq!(steering.verdict, Verdict::RefusedFull);
+                prop_assert!(model.has_room(steering.backend));
+                dialog = Modelled {
+                    backend: steering.backend,
+                    phase: Phase::Unanswered,
+                    evidence: m.headers.branch,
+                    seen: now,
+                    ..dialog
+                };
             } else {
-                prop_assert_eq!(steering.verdict, Verdict::SteeredNew);
-                prop_assert_ne!(steering.backend, dialog.backend);
-                prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
-                dialog.backend = steering.backend;
-                (dialog.phase, dialog.evidence, dialog.seen) = (Phase::Unanswered, m.headers.branch, now);
+                let refused = model.is_refused(steering.verdict, wills, Some(dialog.backend));
+                prop_assert!(refused, "{:?} of {:?}", steering, dialog);
             }
-        } else {
+        } else if keeps(wills[dialog.backend as usize]) {
             prop_assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, dialog.backend));
-            model.packet(m, false);
+            model.packet(&mut dialog, m, false);
+        } else if !dropped {
+            prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
+            prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+            dialog.backend = steering.backend;
+            dialog.seen = now;
         }
+        model.dialogs.insert(call, dialog);
         return Ok(());
     }
     let opening = match m.kind {
@@ -302,6 +379,7 @@ fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Re
         (Verdict::SteeredNew, Some(phase)) => {
             prop_assert!(before.is_none() && m.headers.to_tag == 0);
             prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+            prop_assert!(phase != Phase::Unanswered || model.has_room(steering.backend));
             let opened = Modelled {
                 backend: steering.backend,
                 phase,
@@ -321,10 +399,10 @@ fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Re
             prop_assert!(limited || crowded, "unpinned though there is room");
         }
         (Verdict::SteeredRing, _) => prop_assert!(opening.is_none() || m.headers.to_tag != 0),
-        (Verdict::RefusedFull, Some(Phase::Unanswered)) => {
-            prop_assert!(!wills.contains(&will::ENABLED), "the zone is asked for each of its backends");
+        (refused @ (Verdict::RefusedFull | Verdict::RefusedDown), Some(Phase::Unanswered)) => {
+            prop_assert!(m.headers.to_tag == 0 && model.is_refused(refused, wills, None));
         }
-        (Verdict::DroppedNoBackend, _) => {
+        (Verdict::DroppedNoBackend, opening) => {
             prop_assert!(opening != Some(Phase::Unanswered) || m.headers.to_tag != 0, "a call is refused");
         }
         other => prop_assert!(false, "unexpected: {:?} for {:?}", other, m),
@@ -338,11 +416,12 @@ fn leaves(story: &Story, model: &mut Model, backend: u16, m: &Message) -> Result
     let leaving = story.leaves(backend, &[0], *m);
     prop_assert_eq!(leaving.service, 0);
     if was_alive {
-        let dialog = model.dialogs.get(&call).expect("the model knows what is alive");
+        let mut dialog = *model.dialogs.get(&call).expect("the model knows what is alive");
         prop_assert_eq!((leaving.verdict, leaving.listener), (Verdict::Reply, dialog.listener));
         if dialog.backend == backend {
-            model.packet(m, true);
+            model.packet(&mut dialog, m, true);
         }
+        model.dialogs.insert(call, dialog);
     } else if leaving.verdict == Verdict::ReplyNew {
         prop_assert!(before.is_none() && m.headers.to_tag == 0);
         let phase = story.phase(call).expect("just opened");
@@ -390,15 +469,15 @@ fn agree(story: &Story, model: &mut Model) -> Result<(), TestCaseError> {
     for call in gone {
         model.dialogs.remove(&call);
     }
-    for backend in 0..3 {
-        let calls = story.tables.dialogs().iter().filter(|(_, d)| d.state.holds_channel()).count();
-        let of_it = |d: &Dialog| d.state.holds_channel() && d.state.backend == backend;
-        let channels = story.tables.dialogs().iter().filter(|(_, d)| of_it(d)).count();
-        prop_assert_eq!(story.tables.load_of(backend).channels, channels as u64);
-        prop_assert_eq!(story.tables.load_of_zone(0).channels, calls as u64);
-    }
     let living = story.tables.dialogs().iter().filter(|(_, d)| d.state.is_live()).count();
     prop_assert_eq!(living, model.dialogs.len(), "a dialog that nobody opened");
+    let mut in_zone = 0;
+    for id in 0..3 {
+        // Not `in_progress`, which hides what is below zero.
+        prop_assert_eq!(story.tables.load_of(id).channels, model.channels(id), "of backend {}", id);
+        in_zone += model.channels(id);
+    }
+    prop_assert_eq!(story.tables.load_of_zone(0).channels, in_zone);
     Ok(())
 }
 
@@ -410,10 +489,9 @@ proptest! {
     fn the_core_does_what_the_model_says(
         events in prop::collection::vec(an_event(), 1..800),
         start in prop_oneof![Just(0), Just(0xff00), Just(u32::MAX - 300), any::<u32>()],
-        sees_answers: bool,
-        turns_away: bool,
+        network in a_network(),
     ) {
-        play(&events, start, Ways { sees_answers, turns_away })?;
+        play(&events, start, network)?;
     }
 }
 

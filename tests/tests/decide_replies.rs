@@ -75,14 +75,16 @@ fn a_call_of_a_backend_is_pinned_to_it_and_its_answer_finds_it() {
         // Its retransmission.
         let again = story.leaves(backend, &[0], request(Method::Invite, CALL));
         assert_eq!(again.verdict, Verdict::Reply);
-        for status in [100, 180, 200] {
+        for (status, phase) in [(100, Phase::Unanswered), (180, Phase::Ringing), (200, Phase::Answered)] {
             let answer = story.arrives(message(Kind::Response(status), CALL).to_tag(TAG));
             assert_eq!((answer.verdict, answer.backend), (Verdict::SteeredPinned, backend));
+            assert_eq!(story.phase(CALL), Some(phase));
         }
-        // The backend's ACK answers the call and tells the far side's tag.
-        story.leaves(backend, &[0], request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG));
+        // The answer told the far side's tag, the backend's ACK tells nothing more.
         let dialog = story.dialog(CALL).expect("pinned");
-        assert_eq!((dialog.state.phase, dialog.evidence.hash), (Phase::Answered as u8, TAG));
+        assert_eq!(dialog.evidence.hash, TAG);
+        story.leaves(backend, &[0], request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG + 1));
+        assert_eq!(story.dialog(CALL), Some(dialog));
     }
 }
 
@@ -130,7 +132,7 @@ fn a_backends_call_that_cannot_be_pinned_leaves_all_the_same() {
 #[test]
 fn the_dialog_tells_which_service_of_a_backend_an_answer_belongs_to() {
     let story = Story::new();
-    story.adds_service(1, &[2]);
+    story.tables.add_service(1, 0, &[2]);
     story.arrives(request(Method::Invite, CALL).to(1).at(6));
     let leaving = story.leaves(2, &[0, 3, 1], message(Kind::Response(200), CALL));
     assert_eq!((leaving.service, leaving.listener), (1, 6));
@@ -143,7 +145,7 @@ fn the_dialog_tells_which_service_of_a_backend_an_answer_belongs_to() {
 fn chained() -> Story {
     let story = Story::new();
     story.tables.set_ring(0, 0, &[1]);
-    story.adds_service(1, &[2]);
+    story.tables.add_service(1, 0, &[2]);
     story.arrives(request(Method::Invite, CALL).at(1));
     story.arrives(request(Method::Invite, CALL).to(1).by(PROXY).at(2));
     story
@@ -174,7 +176,7 @@ fn two_backends_of_a_chain_answer_each_from_their_own_service() {
 fn a_backend_with_both_dialogs_of_a_chain_answers_each_side_from_its_service() {
     let story = Story::new();
     story.tables.set_ring(0, 0, &[1]);
-    story.adds_service(1, &[1]);
+    story.tables.add_service(1, 0, &[1]);
     story.arrives(request(Method::Invite, CALL).at(1));
     story.arrives(request(Method::Invite, CALL).to(1).by(PROXY).at(2));
     for services in [[0, 1], [1, 0]] {
@@ -182,5 +184,26 @@ fn a_backend_with_both_dialogs_of_a_chain_answers_each_side_from_its_service() {
         assert_eq!((to_proxy.service, to_proxy.listener), (1, 2));
         let to_caller = story.leaves(1, &services, message(Kind::Response(200), CALL).by(CALLER));
         assert_eq!((to_caller.service, to_caller.listener), (0, 1));
+    }
+}
+
+#[test]
+fn the_far_side_answers_a_backends_call_and_nobody_else_does() {
+    for (code, phase) in
+        [(180, Phase::Ringing), (200, Phase::Answered), (302, Phase::Ended), (503, Phase::Ended)]
+    {
+        let story = Story::new();
+        // A backend's call is the backend's own: its answers send it nowhere else.
+        let mut policy = lb_common::map::zone::Policy { tiers: 1, target: 1024, ..Default::default() };
+        policy.retries_refused = 1;
+        story.tables.set_policy(0, policy);
+        story.leaves(1, &[0], request(Method::Invite, CALL));
+        let before = story.dialog(CALL);
+        let answer = message(Kind::Response(code), CALL).to_tag(TAG);
+        story.arrives(answer.by(STRANGER));
+        story.arrives(answer.branch(BRANCH + 1));
+        assert_eq!(story.dialog(CALL), before, "{code}");
+        story.arrives(answer);
+        assert_eq!(story.phase(CALL), Some(phase), "{code}");
     }
 }

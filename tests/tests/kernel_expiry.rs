@@ -78,7 +78,8 @@ fn eventually(bench: &mut Bench, what: &str, mut done: impl FnMut(&mut Bench) ->
 #[test]
 fn new_calls_alone_forget_the_old_ones() -> anyhow::Result<()> {
     lb_tests::needs_bpf!();
-    const DIALOGS: u32 = 8192;
+    // Far more than live at once, also when a busy machine's clock stands still for a while.
+    const DIALOGS: u32 = 32_768;
     const BUCKETS: u32 = DIALOGS / 2;
     let lifetimes = Settings {
         tick_shift: 0,
@@ -89,7 +90,7 @@ fn new_calls_alone_forget_the_old_ones() -> anyhow::Result<()> {
         ..settings()
     };
     let mut bench = balancer(&lifetimes, DIALOGS);
-    const CALLS: u64 = 16 * DIALOGS as u64;
+    const CALLS: u64 = 4 * DIALOGS as u64;
     let before = jiffies(&mut bench);
     let mut most = 0;
     for call in 0..CALLS {

@@ -8,7 +8,7 @@ use crate::{
     limits::LOAD_ATTEMPTS,
     map::{
         backend::{Limits, UNLIMITED, takes_dialogs},
-        load::{FULL, Rate, utilisation},
+        load::{FULL, Rate, has_channel, has_room, keeps_pace, utilisation},
     },
 };
 
@@ -28,7 +28,7 @@ pub fn admit<T: Tables>(tables: &T, id: u16, now: u64) -> bool {
         load.count(Counted::OverChannels);
         return false;
     }
-    if !keeps_pace(&load, &limits, now) {
+    if !take_turn(&load, &limits, now) {
         put_channel(&load);
         load.count(Counted::OverCps);
         return false;
@@ -44,9 +44,7 @@ pub fn admit<T: Tables>(tables: &T, id: u16, now: u64) -> bool {
 /// Takes a channel if one is left.
 #[inline(always)]
 fn take_channel<L: LoadCell>(load: &L, limits: &Limits) -> bool {
-    let before = load.add_channels(1);
-    let taken = if before >> 63 == 0 { before } else { 0 } + limits.other_channels as u64;
-    if limits.max_channels != UNLIMITED && taken >= limits.max_channels as u64 {
+    if !has_channel(load.add_channels(1), limits) {
         put_channel(load);
         return false;
     }
@@ -62,25 +60,20 @@ fn put_channel<L: LoadCell>(load: &L) {
     }
 }
 
-/// Generic cell rate algorithm (ITU-T I.371 annex A): calls come at `interval_ns`, `burst` of them early. In any second at
-/// most `max_cps` + `burst` get through.
+/// Takes a call's place in the pace if it may come now. In any second at most `max_cps` + `burst` get through.
 #[inline(always)]
-fn keeps_pace<L: LoadCell>(load: &L, limits: &Limits, now: u64) -> bool {
+fn take_turn<L: LoadCell>(load: &L, limits: &Limits, now: u64) -> bool {
     if limits.max_cps == UNLIMITED {
         return true;
     }
-    if limits.max_cps == 0 {
-        return false;
-    }
-    let (interval, tolerance) = (limits.interval_ns as u64, limits.burst as u64 * limits.interval_ns as u64);
     let mut attempt = 0;
     while attempt < LOAD_ATTEMPTS {
         let expected = load.next_arrival();
-        let from = if expected > now { expected } else { now };
-        if from - now > tolerance {
+        if !keeps_pace(expected, limits, now) {
             return false;
         }
-        if load.swap_next_arrival(expected, from + interval) {
+        let from = if expected > now { expected } else { now };
+        if load.swap_next_arrival(expected, from + limits.interval_ns as u64) {
             return true;
         }
         attempt += 1;
@@ -134,18 +127,12 @@ pub fn utilisation_of<T: Tables>(tables: &T, id: u16, now: u64) -> u32 {
     }
 }
 
-/// Whether a backend would get one more call now. Only a hint: [`admit`] decides.
+/// Whether a backend takes calls and has room for one more now. Only a hint: [`admit`] decides.
 #[inline(always)]
-pub fn has_room<T: Tables>(tables: &T, id: u16, now: u64) -> bool {
+pub fn takes_one_more<T: Tables>(tables: &T, id: u16, now: u64) -> bool {
     let Some(load) = tables.backend_load(id) else { return false };
-    let (view, limits, load) = (tables.backend(id), tables.limits(id), load.read());
-    let channels = load.in_progress() + limits.other_channels as u64;
-    let early = load.next_arrival.saturating_sub(now);
-    takes_dialogs(view.will, view.health)
-        && load.full_until <= now
-        && (limits.max_channels == UNLIMITED || channels < limits.max_channels as u64)
-        && (limits.max_cps == UNLIMITED
-            || limits.max_cps != 0 && early <= limits.burst as u64 * limits.interval_ns as u64)
+    let view = tables.backend(id);
+    takes_dialogs(view.will, view.health) && has_room(&load.read(), &tables.limits(id), now)
 }
 
 /// A zone's utilisation in units of 1/1024: the mean of its backends', weighted by their capacity.

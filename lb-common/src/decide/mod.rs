@@ -194,9 +194,9 @@ pub trait Tables: Sized {
     fn admit(&self, id: u16, now: u64) -> bool {
         capacity::admit(self, id, now)
     }
-    /// [`capacity::has_room`], likewise.
-    fn has_room(&self, id: u16, now: u64) -> bool {
-        capacity::has_room(self, id, now)
+    /// [`capacity::takes_one_more`], likewise.
+    fn takes_one_more(&self, id: u16, now: u64) -> bool {
+        capacity::takes_one_more(self, id, now)
     }
     /// [`capacity::utilisation_of`], likewise.
     fn utilisation(&self, id: u16, now: u64) -> u32 {

@@ -144,7 +144,7 @@ pub fn zone_room<T: Tables>(tables: &T, zone: u16, now: u64) -> Room {
         if id == NOBODY {
             break;
         }
-        if tables.has_room(id, now) {
+        if tables.takes_one_more(id, now) {
             return Room::Some;
         }
         i += 1;

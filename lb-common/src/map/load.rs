@@ -32,7 +32,7 @@ impl Load {
     /// Calls in progress.
     #[inline(always)]
     pub const fn in_progress(&self) -> u64 {
-        if self.channels >> 63 == 0 { self.channels } else { 0 }
+        in_progress(self.channels)
     }
 }
 
@@ -124,21 +124,36 @@ pub const fn ratio(amount: u64, capacity: u64) -> u32 {
     if quotient > u32::MAX as u64 { u32::MAX } else { quotient as u32 }
 }
 
+/// A word of channels as a number of calls: what is below zero for a moment counts as zero.
+#[inline(always)]
+const fn in_progress(channels: u64) -> u64 {
+    if channels >> 63 == 0 { channels } else { 0 }
+}
+
+/// Whether fewer calls than `max_channels` are in progress: with this word of [`Load::channels`], and what telemetry says.
+#[inline(always)]
+pub const fn has_channel(channels: u64, limits: &Limits) -> bool {
+    limits.max_channels == UNLIMITED
+        || in_progress(channels) + (limits.other_channels as u64) < limits.max_channels as u64
+}
+
+/// Whether the pace of `max_cps` with its burst lets a call in at `now`, with this word of [`Load::next_arrival`]. Generic
+/// cell rate algorithm (ITU-T I.371 annex A): calls come at `interval_ns`, `burst` of them early. What was noted at an
+/// earlier limit says nothing once there is none.
+#[inline(always)]
+pub const fn keeps_pace(next_arrival: u64, limits: &Limits, now: u64) -> bool {
+    if limits.max_cps == UNLIMITED {
+        return true;
+    }
+    let tolerance = limits.burst as u64 * limits.interval_ns as u64;
+    limits.max_cps != 0 && next_arrival.saturating_sub(now) <= tolerance
+}
+
 /// Whether a backend that takes calls has room for one more at `now`, in monotonic nanoseconds: it does not count as full
-/// after a refusal of its own, fewer calls than `max_channels` are in progress, and the pace of `max_cps` with its burst
-/// lets one in. Says nothing of the operator's will and of health.
+/// after a refusal of its own, has a channel and keeps its pace. Says nothing of the operator's will and of health.
 #[inline(always)]
 pub const fn has_room(load: &Load, limits: &Limits, now: u64) -> bool {
-    if limits.max_channels == 0 || limits.max_cps == 0 || now < load.full_until {
-        return false;
-    }
-    let channels = load.in_progress().saturating_add(limits.other_channels as u64);
-    if limits.max_channels != UNLIMITED && channels >= limits.max_channels as u64 {
-        return false;
-    }
-    // What was noted at an earlier limit says nothing once there is none.
-    limits.max_cps == UNLIMITED
-        || load.next_arrival.saturating_sub(now) <= limits.burst as u64 * limits.interval_ns as u64
+    load.full_until <= now && has_channel(load.channels, limits) && keeps_pace(load.next_arrival, limits, now)
 }
 
 #[cfg(test)]

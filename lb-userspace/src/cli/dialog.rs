@@ -19,13 +19,15 @@ pub(super) enum Command {
     Show(ShowArguments),
 }
 
-/// Show where a call is pinned, or where it would go.
+/// Show where a call is pinned, or where its next request would go.
 ///
 /// A call is known by its Call-ID, at each service apart. The table holds no Call-IDs but keyed hashes of them, so it
 /// can answer for one that you name, and cannot list them.
 ///
 /// PHASE: unanswered, answered, cancelled, ended (retransmissions still follow it), transaction (a request outside a
-/// call), subscribed; `-` means that the table does not know the call, and BACKEND is where the ring would send it.
+/// call), subscribed; `-` means that the table does not know the call, and BACKEND is the ring's first choice for its
+/// Call-ID, where a request of an earlier call would go. A new call may go elsewhere: `hash_by` may ask the ring with
+/// something else, and the policy looks for room.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -73,7 +75,8 @@ pub(super) fn show(arguments: &ShowArguments, context: &Context) -> Result<Outpu
     );
     if !known {
         text.push_str(&format!(
-            "{} is not in the table; BACKEND is where the ring would send it\n",
+            "{} is not in the table; BACKEND is where a request of an earlier call would go, a new one goes where there is \
+             room\n",
             printable(call_id)
         ));
     }

@@ -1,9 +1,9 @@
 //! What must hold between values of a file: uniqueness, references, bounds.
 
 use super::{
-    Forwarding, check_service,
+    Forwarding, MAX_TRUSTED, check_service,
     complaint::Code,
-    draft::{DialogsDraft, Draft, ServiceDraft},
+    draft::{AnswersDraft, DialogsDraft, Draft, ServiceDraft},
     report::{Report, quoted, words},
 };
 use lb_common::limits;
@@ -30,6 +30,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     services_per_backend(draft, report);
     check_service::draft(draft, report);
     lifetimes(&draft.dialogs, report);
+    answers(&draft.answers, report);
 }
 
 /// Upper bounds, and that there is anything at all.
@@ -44,6 +45,8 @@ fn counts(draft: &Draft, report: &mut Report<'_>) {
         at_most(limits::MAX_INTERFACES, &spans(&node.interfaces), "interfaces", "a node", report);
         once(&node.interfaces, Code::DuplicateItem, "interface", report);
     }
+    at_most(MAX_TRUSTED, &spans(&draft.answers.trusted), "trusted networks", "a node", report);
+    once(&draft.answers.trusted, Code::DuplicateItem, "network", report);
     for service in &draft.services {
         at_most(
             limits::MAX_LISTENERS,
@@ -204,6 +207,25 @@ fn services_per_backend(draft: &Draft, report: &mut Report<'_>) {
             let remedy = "let services share addresses in one `listen`, split the zone, or use `l2`, which has no bound";
             report.error(Code::TooMany, *span, words(message, reason, remedy));
         }
+    }
+}
+
+/// A source gets no more than all together.
+fn answers(draft: &AnswersDraft, report: &mut Report<'_>) {
+    let rates = draft.finish();
+    if let Some(span) = draft.per_source.as_ref().map(|p| p.span)
+        && let Some(per_source) = rates.per_source.filter(|per_source| *per_source > rates.total)
+    {
+        let message = format!("`per_source` is {per_source}, but all together get {} at most", rates.total);
+        let remedy = format!("raise `total`, or write {} or less", rates.total);
+        report.warn(Code::NoEffect, span, words(message, "the lower of the two limits counts first", remedy));
+    }
+    if let Some(first) = draft.trusted.first()
+        && rates.per_source.is_none()
+    {
+        let reason = "without a limit per source nobody needs to be without one";
+        let words = words("`trusted` has no effect with this `per_source`", reason, "remove one of the two");
+        report.warn(Code::NoEffect, first.span, words);
     }
 }
 

@@ -1,7 +1,8 @@
 //! A file as it was understood so far: what could not be read is absent, and every value knows its place.
 
 use super::{
-    Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Service, Tier, XdpMode, Zone,
+    AnswerRates, Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Prefix, Service, Tier,
+    XdpMode, Zone,
 };
 use lb_common::limits;
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
@@ -12,6 +13,7 @@ use toml_span::{Span, Spanned};
 pub(super) struct Draft {
     pub(super) node: Option<NodeDraft>,
     pub(super) dialogs: DialogsDraft,
+    pub(super) answers: AnswersDraft,
     pub(super) services: Vec<ServiceDraft>,
     pub(super) zones: Vec<ZoneDraft>,
     pub(super) backends: Vec<BackendDraft>,
@@ -36,6 +38,14 @@ pub(super) struct DialogsDraft {
     pub(super) subscribed: Option<Spanned<Duration>>,
     /// Where `shortened = true` stands.
     pub(super) shortened: Option<Span>,
+}
+
+/// `[answers]`.
+#[derive(Default)]
+pub(super) struct AnswersDraft {
+    pub(super) per_source: Option<Spanned<Option<u32>>>,
+    pub(super) total: Option<u32>,
+    pub(super) trusted: Vec<Spanned<Prefix>>,
 }
 
 /// `[[service]]`.
@@ -97,6 +107,7 @@ impl Draft {
                 zone: node.zone.map(|z| z.value),
             },
             dialogs: self.dialogs.finish(),
+            answers: self.answers.finish(),
             services: self.services.into_iter().map(ServiceDraft::finish).collect::<Option<_>>()?,
             zones: self.zones.into_iter().map(ZoneDraft::finish).collect::<Option<_>>()?,
             backends: self.backends.into_iter().map(BackendDraft::finish).collect::<Option<_>>()?,
@@ -116,6 +127,18 @@ impl DialogsDraft {
             ended: or(&self.ended, default.ended),
             subscribed: or(&self.subscribed, default.subscribed),
             shortened: self.shortened.is_some(),
+        }
+    }
+}
+
+impl AnswersDraft {
+    /// With defaults for what is absent.
+    pub(super) fn finish(&self) -> AnswerRates {
+        let default = AnswerRates::default();
+        AnswerRates {
+            per_source: self.per_source.as_ref().map_or(default.per_source, |p| p.value),
+            total: self.total.unwrap_or(default.total),
+            trusted: self.trusted.iter().map(|t| t.value).collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Both sides of every bound on how many there may be.
 
-use super::{Code, Complaints, Config, Policy, load, parse};
+use super::{Code, Complaints, Config, Loaded, MAX_TRUSTED, Policy, load, parse};
 use lb_common::limits;
 use std::{fmt::Write, fs, path::PathBuf};
 
@@ -157,11 +157,59 @@ fn with(service: &str, backend: &str) -> Result<Config, Complaints> {
     parse(&text, "f.toml").map(|l| l.config)
 }
 
+/// A file with these lines in its `[answers]`.
+fn answering(lines: &str) -> Result<Loaded, Complaints> {
+    let text = file(SMALL).replacen("[[service]]", &format!("[answers]\n{lines}\n[[service]]"), 1);
+    parse(&text, "f.toml")
+}
+
+/// So many prefixes, each another one.
+fn trusted(count: u32) -> String {
+    let prefixes: Vec<String> = (0..count).map(|i| format!("'198.51.{i}.0/24'")).collect();
+    format!("trusted = [{}]", prefixes.join(", "))
+}
+
+#[test]
+fn trusted_networks_are_few_and_each_stands_once() {
+    let codes = |lines: &str| -> Vec<Code> {
+        let complaints = answering(lines).map_or_else(|c| c, |loaded| loaded.warnings);
+        complaints.complaints.iter().map(|c| c.code).collect()
+    };
+    assert_eq!(codes(&trusted(MAX_TRUSTED)), []);
+    assert_eq!(codes(&trusted(MAX_TRUSTED + 1)), [Code::TooMany]);
+    assert_eq!(codes("trusted = ['198.51.100.0/24', '198.51.100.0/24']"), [Code::DuplicateItem]);
+    assert_eq!(codes("trusted = ['203.0.113.7', '203.0.113.7/32']"), [Code::DuplicateItem]);
+    assert_eq!(codes("trusted = ['128.0.0.0/1', '203.0.113.7/32']"), []);
+    for bad in ["0.0.0.0/0", "10.0.0.0/33", "10.0.0.1/24", "10.0.0", "example.com"] {
+        assert_eq!(codes(&format!("trusted = ['{bad}']")), [Code::BadAddress], "{bad}");
+    }
+    assert_eq!(codes("trusted = ['2001:db8::/32']"), [Code::NotYet]);
+}
+
+#[test]
+fn answers_that_no_limit_lets_out_are_warned_about() {
+    let warned = |lines: &str| -> Vec<Code> {
+        let loaded = answering(lines).unwrap_or_else(|c| panic!("{c}"));
+        loaded.warnings.complaints.iter().map(|c| c.code).collect()
+    };
+    assert_eq!(warned("per_source = 100\ntotal = 100"), []);
+    assert_eq!(warned("per_source = 101\ntotal = 100"), [Code::NoEffect]);
+    assert_eq!(warned("per_source = 'unlimited'\ntrusted = ['203.0.113.7']"), [Code::NoEffect]);
+    let wrong = answering("per_source = '5'\ntotal = 'many'\ntrusted = ['x', 5]\nburst = 1");
+    let mut codes: Vec<Code> = wrong.expect_err("five mistakes").complaints.iter().map(|c| c.code).collect();
+    codes.sort();
+    assert_eq!(
+        codes,
+        [Code::UnknownKey, Code::WrongType, Code::WrongType, Code::WrongType, Code::BadAddress]
+    );
+}
+
 /// Values of keys on both sides of each of their bounds.
 #[test]
 fn numbers_within_their_bounds_are_taken_and_others_are_not() {
     let service = |line: &str| with(line, "");
     let backend = |line: &str| with("", line);
+    let answers = |lines: &str| answering(lines).map(|l| l.config);
     for (take, good, bad) in [
         (
             &backend as &dyn Fn(&str) -> _,
@@ -185,6 +233,16 @@ fn numbers_within_their_bounds_are_taken_and_others_are_not() {
             &service,
             &["retry_after = 1", "retry_after = 30", "retry_after = [1, 30]", "retry_after = [5, 5]"],
             &["retry_after = 0", "retry_after = 31", "retry_after = [0, 5]", "retry_after = [5, 4]"],
+        ),
+        (
+            &answers,
+            &["per_source = 1", "per_source = 10000", "per_source = 'unlimited'"],
+            &["per_source = 0", "per_source = 10001"],
+        ),
+        (
+            &answers,
+            &["per_source = 1\ntotal = 1", "total = 100000"],
+            &["per_source = 1\ntotal = 0", "total = 100001"],
         ),
         (
             &service,

@@ -4,6 +4,7 @@
 //! and `values` (each key by itself), `check` and `check_service` (what must hold between them), `draft` (what was understood
 //! so far). Complaints are gathered in a `report` and shown by `render`.
 
+mod answers;
 mod check;
 mod check_service;
 mod complaint;
@@ -19,6 +20,7 @@ mod syntax;
 mod template;
 mod values;
 
+pub use answers::{AnswerRates, NoPrefix, Prefix};
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
 pub use service::{Forwarding, HashBy, Overflow, Policy, Service, Tier};
@@ -34,6 +36,12 @@ pub const DEFAULT_PATH: &str = "/etc/sipsteer/sipsteer.toml";
 pub const MAX_WEIGHT: u16 = 1000;
 /// Largest limit that is a number: as many calls as the dialog table could hold, and more than any server takes.
 pub const MAX_LIMIT: u32 = 1_000_000;
+/// Most answers of our own per second to one source, if they are limited.
+pub const MAX_ANSWERS_PER_SOURCE: u32 = 10_000;
+/// Most answers of our own per second to all sources together.
+pub const MAX_ANSWERS: u32 = 100_000;
+/// Most prefixes in `answers.trusted`: they are looked through for every request that is answered.
+pub const MAX_TRUSTED: u32 = 64;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +50,8 @@ pub struct Config {
     pub node: Node,
     /// Lifetimes and size of the dialog table.
     pub dialogs: Dialogs,
+    /// How many answers of our own go out.
+    pub answers: AnswerRates,
     /// Services, in the order of the file.
     pub services: Vec<Service>,
     /// Zones, in the order of the file; zones that only backends or services name are not declared here.

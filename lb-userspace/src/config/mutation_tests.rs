@@ -13,6 +13,10 @@ zone = "uk"
 max = 65536
 unanswered = "180s"
 answered = "12h"
+[answers]
+per_source = 50
+total = 5000
+trusted = ["198.51.100.0/24"]
 [[service]]
 name = "trunks"
 listen = ["203.0.113.10:5060/udp",

@@ -1,9 +1,9 @@
 //! Tables of the file to a [`Draft`]: every key by itself.
 
 use super::{
-    MAX_LIMIT, MAX_WEIGHT, XdpMode,
+    MAX_ANSWERS, MAX_LIMIT, MAX_WEIGHT, XdpMode,
     complaint::Code,
-    draft::{BackendDraft, DialogsDraft, Draft, NodeDraft, ZoneDraft},
+    draft::{AnswersDraft, BackendDraft, DialogsDraft, Draft, NodeDraft, ZoneDraft},
     read_service::read_service,
     report::{Report, words},
     section::{Section, boolean, integer, table, tables, text, texts},
@@ -28,7 +28,7 @@ const XDP_MODES: &[Choice<XdpMode>] =
 
 /// Reads the whole file.
 pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
-    const KEYS: &[&str] = &["node", "dialogs", "service", "zone", "backend"];
+    const KEYS: &[&str] = &["node", "dialogs", "answers", "service", "zone", "backend"];
     let Some(file) = Section::new("the file", root, KEYS, report) else { return Draft::default() };
     let node = table(file.get("node"), "[node]", report);
     if file.get("node").is_none() {
@@ -39,6 +39,9 @@ pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
     let mut draft = Draft { node: node.and_then(|v| read_node(v, report)), ..Draft::default() };
     if let Some(value) = table(file.get("dialogs"), "[dialogs]", report) {
         draft.dialogs = read_dialogs(value, report);
+    }
+    if let Some(value) = table(file.get("answers"), "[answers]", report) {
+        draft.answers = read_answers(value, report);
     }
     for value in tables(file.get("service"), "[[service]]", report) {
         draft.services.extend(read_service(value, report));
@@ -107,6 +110,21 @@ fn read_dialogs(value: &Value<'_>, report: &mut Report<'_>) -> DialogsDraft {
     let max = dialogs.get("max").and_then(|v| integer(v, LEAST_DIALOGS, limits::MAX_DIALOGS, reason, report));
     let shortened = dialogs.get("shortened").filter(|v| boolean(v, report) == Some(true)).map(|v| v.span);
     DialogsDraft { max, ended, unanswered, answered, subscribed, shortened }
+}
+
+fn read_answers(value: &Value<'_>, report: &mut Report<'_>) -> AnswersDraft {
+    const TRUSTED: &str = "[\"198.51.100.0/24\"]";
+    let Some(answers) = Section::new("[answers]", value, &["per_source", "total", "trusted"], report) else {
+        return AnswersDraft::default();
+    };
+    let per_source = answers.get("per_source").and_then(|v| {
+        values::answers_per_source(v, report).map(|per_source| Spanned::with_span(per_source, v.span))
+    });
+    let reason = "it is counted in answers per second; a forged source must not get more than it can bear";
+    let total = answers.get("total").and_then(|v| integer(v, 1, MAX_ANSWERS, reason, report));
+    let trusted = answers.get("trusted").and_then(|v| texts(v, TRUSTED, report)).unwrap_or_default();
+    let trusted = trusted.into_iter().filter_map(|t| values::prefix(&t, report)).collect();
+    AnswersDraft { per_source, total, trusted }
 }
 
 fn read_zone(value: &Value<'_>, report: &mut Report<'_>) -> Option<ZoneDraft> {

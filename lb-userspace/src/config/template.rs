@@ -58,6 +58,13 @@ interfaces = {interfaces}
 #ended = "32s"
 #subscribed = "1h"
 
+# Most answers of the balancer itself (302, 503, 200 to OPTIONS) per second: to one source address, and in all. A trunk
+# that sends many calls from few addresses needs a higher per_source, or is trusted: no limit of its own, only the total.
+#[answers]
+#per_source = 20
+#total = 10000
+#trusted = []
+
 # Addresses that callers send to, and the zones whose backends serve them.
 [[service]]
 name = "sip"
@@ -128,7 +135,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Code, Dialogs, Forwarding};
+    use crate::config::{AnswerRates, Code, Dialogs, Forwarding};
 
     fn answers() -> Answers {
         Answers {
@@ -168,6 +175,7 @@ mod tests {
         let mut after = parse(&uncommented, "sipsteer.toml").expect("the template without hashes").config;
         assert_eq!(after.node.zone.take().as_deref(), Some("main"));
         assert_eq!(after.dialogs, Dialogs::default());
+        assert_eq!(after.answers, AnswerRates::default());
         assert_eq!(after, before);
     }
 

@@ -1,14 +1,14 @@
 //! Values with a meaning: names, addresses, durations, words from a list.
 
 use super::{
-    MAX_LIMIT,
+    MAX_ANSWERS_PER_SOURCE, MAX_LIMIT, NoPrefix, Prefix,
     complaint::Code,
     report::{Report, Words, nearest, quoted, words},
     section,
 };
 use lb_common::limits;
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6},
     ops::RangeInclusive,
     time::Duration,
 };
@@ -225,6 +225,26 @@ pub(super) fn duration(value: &Value<'_>, report: &mut Report<'_>) -> Option<Spa
 /// A limit: a whole number or "unlimited", which is `None`.
 pub(super) fn limit(value: &Value<'_>, report: &mut Report<'_>) -> Option<Option<u32>> {
     const REMEDY: &str = "write a whole number, 0 for no new calls at all, or \"unlimited\"";
+    let reason = "a limit is counted in calls; beyond this it is none";
+    or_unlimited(value, REMEDY, report, |report| section::integer(value, 0, MAX_LIMIT, reason, report))
+}
+
+/// Answers per second to one source: a whole number or "unlimited", which is `None`.
+pub(super) fn answers_per_source(value: &Value<'_>, report: &mut Report<'_>) -> Option<Option<u32>> {
+    let remedy = format!("write a whole number from 1 to {MAX_ANSWERS_PER_SOURCE}, or \"unlimited\"");
+    let reason = "it is counted in answers per second; nothing at all would leave callers without a word";
+    or_unlimited(value, &remedy, report, |report| {
+        section::integer(value, 1, MAX_ANSWERS_PER_SOURCE, reason, report)
+    })
+}
+
+/// "unlimited", which is `None`, or what `number` reads.
+fn or_unlimited<'r>(
+    value: &Value<'_>,
+    remedy: &str,
+    report: &mut Report<'r>,
+    number: impl FnOnce(&mut Report<'r>) -> Option<u32>,
+) -> Option<Option<u32>> {
     match value.as_str() {
         Some("unlimited") => Some(None),
         Some(text) => {
@@ -233,18 +253,38 @@ pub(super) fn limit(value: &Value<'_>, report: &mut Report<'_>) -> Option<Option
                 Ok(_) => (Code::WrongType, "numbers stand without quotes"),
                 Err(_) => (Code::UnknownValue, "the only word for a limit is \"unlimited\""),
             };
-            report.error(code, value.span, words(message, reason, REMEDY));
+            report.error(code, value.span, words(message, reason, remedy));
             None
         }
         None if value.as_integer().is_none() => {
-            section::wrong_type(value, "a whole number or \"unlimited\"", REMEDY, report);
+            section::wrong_type(value, "a whole number or \"unlimited\"", remedy, report);
             None
         }
-        None => {
-            let reason = "a limit is counted in calls; beyond this it is none";
-            section::integer(value, 0, MAX_LIMIT, reason, report).map(Some)
-        }
+        None => number(report).map(Some),
     }
+}
+
+/// A network of IPv4 addresses, `a.b.c.d/length`, or one address.
+pub(super) fn prefix(text: &Spanned<&str>, report: &mut Report<'_>) -> Option<Spanned<Prefix>> {
+    let why = match text.value.parse() {
+        Ok(prefix) => return Some(Spanned::with_span(prefix, text.span)),
+        Err(why) => why,
+    };
+    let address = text.value.split('/').next().unwrap_or_default();
+    if address.parse::<Ipv6Addr>().is_ok() {
+        let message = format!("IPv6 is not supported yet: {}", quoted(text.value));
+        let words = words(message, "this version steers IPv4", "remove it for now");
+        report.error(Code::NotYet, text.span, words);
+        return None;
+    }
+    let remedy = match why {
+        NoPrefix::Host(network) => format!("write \"{network}\", or \"{address}\" for that address alone"),
+        NoPrefix::Length => "for every source write `per_source = \"unlimited\"`".to_owned(),
+        NoPrefix::Form => "write for instance \"198.51.100.0/24\" or \"203.0.113.7\"".to_owned(),
+    };
+    let message = format!("{} is not a network of IPv4 addresses", quoted(text.value));
+    report.error(Code::BadAddress, text.span, words(message, why.to_string(), remedy));
+    None
 }
 
 /// A number with or without a fraction within bounds, both included, in units of 1/1024.

@@ -6,7 +6,8 @@ use super::{
     wishes::{Limit, Will, Wish, Wishes},
 };
 use crate::config::{
-    Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Service, Tier, XdpMode, Zone,
+    AnswerRates, Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Service, Tier,
+    XdpMode, Zone,
 };
 use lb_common::map::backend;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -21,7 +22,14 @@ pub(super) fn config(services: Vec<Service>, backends: Vec<Backend>) -> Config {
         hash_key_file: "/etc/sipsteer/hash.key".into(),
         zone: None,
     };
-    Config { node, dialogs: Dialogs::default(), services, zones: Vec::new(), backends }
+    Config {
+        node,
+        dialogs: Dialogs::default(),
+        answers: AnswerRates::default(),
+        services,
+        zones: Vec::new(),
+        backends,
+    }
 }
 
 /// A service that listens on 203.0.113.N for each number.

@@ -4,6 +4,7 @@
 //! arrival time of the next answer (GCRA, ITU-T I.371). Others may share a word but hardly both, so the emptier one tells.
 //! Memory and time are the same under any flood.
 
+use crate::config::{AnswerRates, Prefix};
 use lb_common::hash::{HashKey, SipHash13};
 use std::net::IpAddr;
 
@@ -15,21 +16,33 @@ const PURPOSE: u64 = u64::from_be_bytes(*b"answered");
 const SECOND: u64 = 1_000_000_000;
 
 /// How many answers may go out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rates {
-    /// To one source, per second: an IPv4 address, or the first 64 bits of an IPv6 address.
-    pub per_source: u32,
+    /// To one source, per second: an IPv4 address, or the first 64 bits of an IPv6 address. `None`: as many as there are
+    /// for all.
+    pub per_source: Option<u32>,
     /// To one source at once, beyond that pace.
     pub burst_per_source: u32,
     /// In all, per second.
     pub total: u32,
     /// In all at once, beyond that pace.
     pub total_burst: u32,
+    /// Sources that only the total counts for.
+    pub trusted: Vec<Prefix>,
+}
+
+impl Rates {
+    /// So many answers per second to one source and in all, with bursts of a second and of a twentieth of one.
+    pub fn new(per_source: Option<u32>, total: u32, trusted: Vec<Prefix>) -> Rates {
+        let burst_per_source = per_source.unwrap_or_default();
+        Rates { per_source, burst_per_source, total, total_burst: total.div_ceil(20), trusted }
+    }
 }
 
 impl Default for Rates {
     fn default() -> Rates {
-        Rates { per_source: 20, burst_per_source: 20, total: 10_000, total_burst: 500 }
+        let answers = AnswerRates::default();
+        Rates::new(answers.per_source, answers.total, answers.trusted)
     }
 }
 
@@ -45,8 +58,9 @@ pub enum Excess {
 /// Counts answers.
 pub struct Limiter {
     key: HashKey,
-    source: Pace,
+    source: Option<Pace>,
     total: Pace,
+    trusted: Vec<Prefix>,
     /// One row behind the other.
     words: Box<[u64]>,
     all: u64,
@@ -87,13 +101,21 @@ impl Pace {
 impl Limiter {
     /// A limiter that has counted nothing.
     pub fn new(key: HashKey, rates: Rates) -> Limiter {
-        let (source, total) = paces(rates);
-        Limiter { key, source, total, words: vec![0; 2 * ROW].into_boxed_slice(), all: 0 }
+        let (source, total) = paces(&rates);
+        Limiter {
+            key,
+            source,
+            total,
+            trusted: rates.trusted,
+            words: vec![0; 2 * ROW].into_boxed_slice(),
+            all: 0,
+        }
     }
 
     /// Goes on with other rates; what was counted stays counted.
     pub fn set_rates(&mut self, rates: Rates) {
-        (self.source, self.total) = paces(rates);
+        (self.source, self.total) = paces(&rates);
+        self.trusted = rates.trusted;
     }
 
     /// Whether an answer to `source` could go out at `now`, in nanoseconds.
@@ -101,20 +123,23 @@ impl Limiter {
     /// # Errors
     /// Which limit it would be beyond.
     pub fn check(&self, source: IpAddr, now: u64) -> Result<(), Excess> {
-        self.check_at(places(&self.key, source), now).map(drop)
-    }
-
-    /// The time of the next answer at these places, if one may go out.
-    fn check_at(&self, places: [usize; 2], now: u64) -> Result<u64, Excess> {
-        let [first, second] = places.map(|place| self.words[place]);
-        let next = first.min(second);
-        if !self.source.allows(next, now) {
+        if let Some(pace) = self.pace_of(source)
+            && !pace.allows(self.next(places(&self.key, source)), now)
+        {
             return Err(Excess::Source);
         }
-        if !self.total.allows(self.all, now) {
-            return Err(Excess::Total);
-        }
-        Ok(next)
+        if self.total.allows(self.all, now) { Ok(()) } else { Err(Excess::Total) }
+    }
+
+    /// The pace for a source, if there is one.
+    fn pace_of(&self, source: IpAddr) -> Option<Pace> {
+        self.source.filter(|_| !self.trusted.iter().any(|prefix| prefix.holds(source)))
+    }
+
+    /// The time of the next answer at these places.
+    fn next(&self, places: [usize; 2]) -> u64 {
+        let [first, second] = places.map(|place| self.words[place]);
+        first.min(second)
     }
 
     /// Takes note of an answer to `source` at `now`, in nanoseconds, if it may go out.
@@ -122,12 +147,14 @@ impl Limiter {
     /// # Errors
     /// Which limit it is beyond; then nothing is noted.
     pub fn admit(&mut self, source: IpAddr, now: u64) -> Result<(), Excess> {
-        let places = places(&self.key, source);
-        let next = self.check_at(places, now)?;
-        let after = self.source.after(next, now);
-        for place in places {
-            // The fuller word counts others too, and need not grow for this one.
-            self.words[place] = self.words[place].max(after);
+        self.check(source, now)?;
+        if let Some(pace) = self.pace_of(source) {
+            let places = places(&self.key, source);
+            let after = pace.after(self.next(places), now);
+            for place in places {
+                // The fuller word counts others too, and need not grow for this one.
+                self.words[place] = self.words[place].max(after);
+            }
         }
         self.all = self.total.after(self.all, now);
         Ok(())
@@ -135,8 +162,9 @@ impl Limiter {
 }
 
 /// The paces for one source and for all.
-fn paces(rates: Rates) -> (Pace, Pace) {
-    (Pace::new(rates.per_source, rates.burst_per_source), Pace::new(rates.total, rates.total_burst))
+fn paces(rates: &Rates) -> (Option<Pace>, Pace) {
+    let source = rates.per_source.map(|per_source| Pace::new(per_source, rates.burst_per_source));
+    (source, Pace::new(rates.total, rates.total_burst))
 }
 
 /// The places of a source's two words.
@@ -171,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_source_gets_its_burst_and_then_its_pace() {
-        let rates = Rates { per_source: 20, burst_per_source: 5, ..Rates::default() };
+        let rates = Rates { per_source: Some(20), burst_per_source: 5, ..Rates::default() };
         let mut limiter = Limiter::new(KEY, rates);
         assert_eq!(admitted(&mut limiter, source(1), 100, START), 6);
         assert_eq!(limiter.admit(source(1), START + 49_999_999), Err(Excess::Source));
@@ -198,7 +226,13 @@ mod tests {
 
     #[test]
     fn all_sources_together_have_a_limit() {
-        let rates = Rates { per_source: 20, burst_per_source: 20, total: 1000, total_burst: 9 };
+        let rates = Rates {
+            per_source: Some(20),
+            burst_per_source: 20,
+            total: 1000,
+            total_burst: 9,
+            trusted: Vec::new(),
+        };
         let mut limiter = Limiter::new(KEY, rates);
         let sent: u32 = (0..100).map(|n| admitted(&mut limiter, source(n), 1, START)).sum();
         assert_eq!(sent, 10);
@@ -208,7 +242,8 @@ mod tests {
 
     #[test]
     fn what_did_not_go_out_is_not_counted() {
-        let rates = Rates { per_source: 1, burst_per_source: 0, total: 1, total_burst: 0 };
+        let rates =
+            Rates { per_source: Some(1), burst_per_source: 0, total: 1, total_burst: 0, trusted: Vec::new() };
         let mut limiter = Limiter::new(KEY, rates);
         assert_eq!(limiter.admit(source(1), START), Ok(()));
         assert_eq!(admitted(&mut limiter, source(2), 50, START), 0, "the total is used up");
@@ -227,18 +262,43 @@ mod tests {
 
     #[test]
     fn other_rates_count_from_now_on() {
-        let mut limiter = Limiter::new(KEY, Rates { per_source: 1, burst_per_source: 0, ..Rates::default() });
+        let mut limiter =
+            Limiter::new(KEY, Rates { per_source: Some(1), burst_per_source: 0, ..Rates::default() });
         assert_eq!(limiter.admit(source(1), START), Ok(()));
-        limiter.set_rates(Rates { per_source: 1, burst_per_source: 1, ..Rates::default() });
+        limiter.set_rates(Rates { per_source: Some(1), burst_per_source: 1, ..Rates::default() });
         assert_eq!(limiter.admit(source(1), START), Ok(()));
         assert_eq!(limiter.admit(source(1), START), Err(Excess::Source));
+    }
+
+    #[test]
+    fn a_trusted_source_is_bound_by_the_total_alone() {
+        let rates = Rates {
+            burst_per_source: 0,
+            total: 100,
+            total_burst: 9,
+            trusted: vec!["0.0.0.2/31".parse().unwrap()],
+            ..Rates::default()
+        };
+        let mut limiter = Limiter::new(KEY, rates);
+        assert_eq!([1, 2, 3, 4].map(|n| admitted(&mut limiter, source(n), 4, START)), [1, 4, 4, 1]);
+        assert_eq!(limiter.admit(source(2), START), Err(Excess::Total));
+        assert_eq!(limiter.admit(source(2), START + SECOND / 100), Ok(()));
+    }
+
+    #[test]
+    fn without_a_rate_per_source_the_total_alone_counts() {
+        let mut limiter = Limiter::new(KEY, Rates::new(None, 100, Vec::new()));
+        assert_eq!(admitted(&mut limiter, source(1), 100, START), 6);
+        limiter.set_rates(Rates::new(Some(1), 1000, Vec::new()));
+        assert_eq!(admitted(&mut limiter, source(1), 100, START + SECOND), 2);
     }
 
     #[test]
     fn a_rate_of_zero_lets_nothing_out() {
         let mut limiter = Limiter::new(KEY, Rates { total: 0, ..Rates::default() });
         assert_eq!(limiter.admit(source(1), START), Err(Excess::Total));
-        let mut limiter = Limiter::new(KEY, Rates { per_source: 0, burst_per_source: 7, ..Rates::default() });
+        let mut limiter =
+            Limiter::new(KEY, Rates { per_source: Some(0), burst_per_source: 7, ..Rates::default() });
         assert_eq!(limiter.admit(source(1), START), Err(Excess::Source));
     }
 }

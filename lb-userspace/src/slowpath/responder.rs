@@ -8,14 +8,17 @@ use super::{
     tally::Outcome,
 };
 use lb_common::{decide::own_tag, hash::HashKey, sip::Method};
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{collections::BTreeMap, net::SocketAddr, ops::RangeInclusive};
+
+/// Bounds of a Retry-After, in seconds.
+pub type RetryAfter = RangeInclusive<u32>;
 
 /// How answers are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manner {
-    /// Bounds of the Retry-After of a 503, in seconds. None by default: with one, a moment without room silences a whole trunk
-    /// (RFC 3261 section 21.5.4).
-    pub retry_after: Option<RangeInclusive<u32>>,
+    /// Retry-After of the 503 of a service, by its id. One that is not named gives none: with it, a moment without room
+    /// silences a whole trunk (RFC 3261 section 21.5.4).
+    pub retry_after: BTreeMap<u16, RetryAfter>,
     /// How many answers go out.
     pub rates: Rates,
 }
@@ -24,7 +27,7 @@ pub struct Manner {
 #[derive(Debug)]
 pub struct Responder {
     key: HashKey,
-    retry_after: Option<RangeInclusive<u32>>,
+    retry_after: BTreeMap<u16, RetryAfter>,
     limiter: Limiter,
 }
 
@@ -40,16 +43,17 @@ impl Responder {
         self.retry_after = manner.retry_after;
     }
 
-    /// The answer to a datagram that came from `source` at `now`, in nanoseconds, and what became of it. `outlook` is asked only
-    /// when it matters; `None` from it: not known.
+    /// A service's answer to a datagram that came from `source` at `now`, in nanoseconds, and what became of it. `outlook` is
+    /// asked only when it matters; `None` from it: not known.
     pub fn answer<O: AsRef<Outlook>>(
         &mut self,
         datagram: &[u8],
+        service: u16,
         source: SocketAddr,
         now: u64,
         outlook: impl FnOnce() -> Option<O>,
     ) -> (Outcome, Option<Vec<u8>>) {
-        match self.try_answer(datagram, source, now, outlook) {
+        match self.try_answer(datagram, service, source, now, outlook) {
             Ok((outcome, answer)) => (outcome, Some(answer)),
             Err(outcome) => (outcome, None),
         }
@@ -58,6 +62,7 @@ impl Responder {
     fn try_answer<O: AsRef<Outlook>>(
         &mut self,
         datagram: &[u8],
+        service: u16,
         source: SocketAddr,
         now: u64,
         outlook: impl FnOnce() -> Option<O>,
@@ -76,7 +81,7 @@ impl Responder {
         let (status, outcome) = match &decision {
             Decision::Redirect(choices) => (Status::MovedTemporarily(choices), Outcome::Redirected),
             Decision::Refuse(lack) => (
-                Status::ServiceUnavailable { retry_after: self.retry_after.clone() },
+                Status::ServiceUnavailable { retry_after: self.retry_after.get(&service).cloned() },
                 Outcome::refused(*lack),
             ),
             Decision::Alive => (Status::Ok, Outcome::Alive),
@@ -98,6 +103,7 @@ mod tests {
     use std::sync::Arc;
 
     const KEY: HashKey = HashKey { k0: 7, k1: 11 };
+    const SERVICE: u16 = 4;
     const INVITE: &str = "INVITE sip:bob@example.com SIP/2.0\r\n\
         Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK776\r\n\
         To: <sip:bob@example.com>\r\n\
@@ -124,7 +130,8 @@ mod tests {
 
     fn answer(responder: &mut Responder, text: &str, outlook: &Arc<Outlook>) -> (Outcome, Option<String>) {
         let source = "192.0.2.9:5060".parse().unwrap();
-        let (outcome, answer) = responder.answer(text.as_bytes(), source, 0, || Some(outlook.clone()));
+        let (outcome, answer) =
+            responder.answer(text.as_bytes(), SERVICE, source, 0, || Some(outlook.clone()));
         (outcome, answer.map(|bytes| String::from_utf8(bytes).unwrap()))
     }
 
@@ -159,7 +166,7 @@ mod tests {
         let silent = |text: &str| {
             let source = "192.0.2.9:5060".parse().unwrap();
             let asked = || -> Option<Arc<Outlook>> { panic!("asked for {text}") };
-            let (outcome, answer) = responder().answer(text.as_bytes(), source, 0, asked);
+            let (outcome, answer) = responder().answer(text.as_bytes(), SERVICE, source, 0, asked);
             assert_eq!(answer, None);
             outcome
         };
@@ -180,21 +187,25 @@ mod tests {
     }
 
     #[test]
-    fn another_manner_shows_in_the_next_answer() {
+    fn another_manner_shows_in_the_next_answer_of_its_service() {
         let mut responder = responder();
         let plain = answer(&mut responder, INVITE, &full(false)).1.unwrap();
         assert!(!plain.contains("Retry-After"), "{plain}");
-        responder.set_manner(Manner { retry_after: Some(3..=3), ..Manner::default() });
+        let of = |service| Manner { retry_after: BTreeMap::from([(service, 3..=3)]), ..Manner::default() };
+        responder.set_manner(of(SERVICE));
         let roomy = INVITE.replace("length", "length and more of it");
         let told = answer(&mut responder, &roomy, &full(false)).1.unwrap();
         assert!(told.contains("\r\nRetry-After: 3\r\n"), "{told}");
+        responder.set_manner(of(SERVICE + 1));
+        let other = answer(&mut responder, &roomy, &full(false)).1.unwrap();
+        assert!(!other.contains("Retry-After"), "{other}");
     }
 
     #[test]
     fn without_an_outlook_there_is_no_answer() {
         let source = "192.0.2.9:5060".parse().unwrap();
         let unknown = || None::<Arc<Outlook>>;
-        let (outcome, answer) = responder().answer(INVITE.as_bytes(), source, 0, unknown);
+        let (outcome, answer) = responder().answer(INVITE.as_bytes(), SERVICE, source, 0, unknown);
         assert_eq!((outcome, answer), (Outcome::NotKnown, None));
     }
 }

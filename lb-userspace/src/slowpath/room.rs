@@ -100,9 +100,10 @@ impl Outlook {
         }
     }
 
-    /// Whether the program forwards calls.
+    /// Whether the program forwards calls: it takes the tiers in order, and hands over what it would have redirected.
     pub fn forwards(&self) -> bool {
-        self.tiers.iter().any(|t| !t.redirect && t.settled)
+        let leads = |t: &&Tier| if t.redirect { t.condition == Condition::Room } else { t.settled };
+        self.tiers.iter().find(leads).is_some_and(|t| !t.redirect)
     }
 
     /// The least bad condition of all tiers. A tier that has room is as good as full here: nothing leads there.
@@ -220,6 +221,18 @@ mod tests {
         // Room that has just opened is none yet: the answer is what the program saw.
         o.tiers[1].settled = false;
         assert!(matches!(o.decide(Method::Invite, 0), Decision::Redirect(_)));
+    }
+
+    #[test]
+    fn a_tier_that_is_forwarded_to_behind_one_that_is_redirected_to_gets_no_calls() {
+        let mut o = outlook(vec![
+            tier(false, Condition::Full, vec![]),
+            tier(true, Condition::Room, vec![host("a.example.com")]),
+            tier(false, Condition::Room, vec![]),
+        ]);
+        assert!(matches!(o.decide(Method::Invite, 0), Decision::Redirect(_)));
+        o.tiers[1].condition = Condition::Full;
+        assert_eq!(o.decide(Method::Invite, 0), Decision::RoomAgain);
     }
 
     #[test]

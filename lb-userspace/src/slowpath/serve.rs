@@ -184,9 +184,11 @@ impl Shared {
 
     fn answer(&mut self, at: SocketAddr, datagram: &[u8], source: SocketAddr) -> Option<(Outcome, Vec<u8>)> {
         let now = (self.clock)();
-        let (service, world) = (self.services.get(&at).copied(), &mut self.world);
-        let outlook = || world.outlook(service?, now);
-        let (outcome, answer) = self.responder.answer(datagram, source, now, outlook);
+        // A listener that has just gone; its socket goes with it.
+        let service = self.services.get(&at).copied()?;
+        let world = &mut self.world;
+        let outlook = || world.outlook(service, now);
+        let (outcome, answer) = self.responder.answer(datagram, service, source, now, outlook);
         if answer.is_none() {
             self.tally.count(outcome);
         }

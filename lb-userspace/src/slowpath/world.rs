@@ -93,14 +93,18 @@ impl LiveMaps {
 
     fn tier(&self, service: u16, zone: u16, redirect: bool, now: u64) -> Result<Tier, Failure> {
         let mut backends = Vec::new();
-        if self.loads.zone(zone)?.will == zone_will::ENABLED {
+        let state = self.loads.zone(zone)?;
+        if state.will == zone_will::ENABLED && state.remote != 0 {
+            return Ok(elsewhere(redirect).with_zone_target(self.directory.zone_target(service, zone)));
+        }
+        if state.will == zone_will::ENABLED {
             for id in self.loads.members(zone)? {
                 backends.push(self.loads.backend(id)?);
             }
             backends.retain(|(backend, _)| backend.takes_dialogs());
         }
         if backends.is_empty() {
-            let condition = nobody_takes(self.loads.zone(zone)?.will, &self.loads.all_of_zone(zone)?);
+            let condition = nobody_takes(state.will, &self.loads.all_of_zone(zone)?);
             return Ok(Tier { redirect, condition, settled: false, targets: Vec::new() });
         }
         Ok(standing(&backends, redirect, now, |address| self.directory.listens_at(service, address))
@@ -115,6 +119,11 @@ impl Tier {
         }
         self
     }
+}
+
+/// How a zone stands whose backends are not ours to know: it has room for calls that are redirected there.
+fn elsewhere(redirect: bool) -> Tier {
+    Tier { redirect, condition: Condition::Room, settled: false, targets: Vec::new() }
 }
 
 /// How a zone stands whose backends take calls. A backend at one of the service's own addresses is named to nobody.

@@ -1,4 +1,4 @@
-//! One call, as the table knows it, or where the ring would send it.
+//! One call, as the table knows it, or where the ring sends a request of a call that the table does not know.
 
 use super::{name_or, services::ServiceView};
 use crate::{
@@ -22,7 +22,8 @@ pub struct DialogView {
     pub service: String,
     /// Whether the table holds it.
     pub known: bool,
-    /// The backend it is pinned to, or that the ring would choose; `null`: no backend takes calls.
+    /// The backend it is pinned to. Of a call that is not in the table, the ring's first choice for its Call-ID, which is where
+    /// a request of it goes unless it opens the call anew; `null`: no backend takes calls.
     pub backend: Option<String>,
     /// Where it stands; `null`: not in the table.
     pub phase: Option<String>,
