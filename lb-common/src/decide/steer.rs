@@ -116,20 +116,21 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) 
         return without_pin(tables, packet, inspect, headers);
     };
     let state = found.dialog.state;
+    // Before its backend is looked at: that one will not get it, and another one has to have room.
+    if state.phase == Phase::TurnedAway as u8 && opens_again(inspect, headers, found.dialog.evidence.hash) {
+        return Following::Choose(Choosing {
+            why: Verdict::SteeredNew,
+            phase: Phase::Unanswered as u8,
+            branch: headers.branch,
+            from: state.backend,
+        });
+    }
     let backend = tables.backend(state.backend);
     if !keeps_dialogs(backend.will, backend.health) {
         let why = Verdict::SteeredMoved;
         return Following::Choose(Choosing {
             why,
             phase: state.phase,
-            branch: headers.branch,
-            from: state.backend,
-        });
-    }
-    if state.phase == Phase::TurnedAway as u8 && opens_again(inspect, headers, found.dialog.evidence.hash) {
-        return Following::Choose(Choosing {
-            why: Verdict::SteeredNew,
-            phase: Phase::Unanswered as u8,
             branch: headers.branch,
             from: state.backend,
         });
