@@ -198,7 +198,7 @@ fn the_far_side_answers_a_backends_call_and_nobody_else_does() {
     {
         let story = Story::new();
         // A backend's call is the backend's own: its answers send it nowhere else.
-        let mut policy = lb_common::map::zone::Policy { tiers: 1, target: 1024, ..Default::default() };
+        let mut policy = Policy { tiers: 1, target: 1024, ..Default::default() };
         policy.retries_refused = 1;
         story.tables.set_policy(0, policy);
         story.leaves(1, &[0], request(Method::Invite, CALL));
