@@ -1,8 +1,12 @@
 //! Packets from backends: where they leave from, and the dialogs that backends open themselves.
 
 use lb_common::{
-    decide::E2BIG,
-    map::dialog::Phase,
+    decide::{E2BIG, Tables},
+    map::{
+        backend::{health, will},
+        dialog::Phase,
+        zone::Policy,
+    },
     sip::{Kind, Method},
     verdict::Verdict,
 };
@@ -194,7 +198,7 @@ fn the_far_side_answers_a_backends_call_and_nobody_else_does() {
     {
         let story = Story::new();
         // A backend's call is the backend's own: its answers send it nowhere else.
-        let mut policy = lb_common::map::zone::Policy { tiers: 1, target: 1024, ..Default::default() };
+        let mut policy = Policy { tiers: 1, target: 1024, ..Default::default() };
         policy.retries_refused = 1;
         story.tables.set_policy(0, policy);
         story.leaves(1, &[0], request(Method::Invite, CALL));
@@ -205,5 +209,29 @@ fn the_far_side_answers_a_backends_call_and_nobody_else_does() {
         assert_eq!(story.dialog(CALL), before, "{code}");
         story.arrives(answer);
         assert_eq!(story.phase(CALL), Some(phase), "{code}");
+    }
+}
+
+/// A call that its backend turned away needs room elsewhere, whatever has become of that backend.
+#[test]
+fn a_call_that_was_turned_away_is_admitted_elsewhere_even_if_its_backend_is_gone() {
+    for gone in [false, true] {
+        let story = Story::new();
+        let policy = (&story.tables).policy(0);
+        story.tables.set_policy(0, Policy { retries_refused: 1, ..policy });
+        let first = story.opens(CALL);
+        story.leaves(first, &[0], message(Kind::Response(503), CALL).to_tag(TAG));
+        assert_eq!(story.phase(CALL), Some(Phase::TurnedAway));
+        assert_eq!(story.tables.load_of(first).channels, 0);
+        if gone {
+            story.tables.set_backend(first, will::DISABLED, health::UP);
+        }
+        let again = story.arrives(request(Method::Invite, CALL).branch(BRANCH + 1));
+        assert_eq!(again.verdict, Verdict::SteeredNew);
+        assert_ne!(again.backend, first);
+        let dialog = story.dialog(CALL).expect("pinned");
+        assert_eq!((dialog.state.phase, dialog.state.backend), (Phase::Unanswered as u8, again.backend));
+        assert_eq!(story.tables.load_of(again.backend).channels, 1);
+        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
     }
 }
