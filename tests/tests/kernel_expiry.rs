@@ -80,13 +80,12 @@ fn new_calls_alone_forget_the_old_ones() -> anyhow::Result<()> {
     lb_tests::needs_bpf!();
     // Far more than live at once, also when a busy machine's clock stands still for a while.
     const DIALOGS: u32 = 32_768;
-    const BUCKETS: u32 = DIALOGS / 2;
     let lifetimes = Settings {
         tick_shift: 0,
         unconfirmed_limit: 4 * DIALOGS,
         unanswered_ticks: 4,
         ended_ticks: 2,
-        sweep_buckets: BUCKETS / 64,
+        sweep_buckets: 64,
         ..settings()
     };
     let mut bench = balancer(&lifetimes, DIALOGS);

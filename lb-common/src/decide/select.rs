@@ -186,8 +186,8 @@ pub fn admit_in_zone<T: Tables>(
 
 /// The backend that the ring proposes for a new call; [`NOBODY`] if it is empty.
 ///
-/// `consistent` looks at some of the ring's choices and takes the first below the preferred ceiling and not far above its
-/// zone's mean; when there is none, the least utilised of them. `least-loaded` takes the less utilised of two.
+/// `consistent` looks at some of the ring's choices and takes the first that is not far above its zone's mean and, while the
+/// zone is below the preferred ceiling, below that too; when there is none, the least utilised of them. `least-loaded` takes the less utilised of two.
 #[inline(always)]
 pub fn candidate<T: Tables>(tables: &T, service: u16, tier: u32, key: u64, except: u16) -> u16 {
     let policy = tables.policy(service);
@@ -202,7 +202,8 @@ pub fn candidate<T: Tables>(tables: &T, service: u16, tier: u32, key: u64, excep
             let mean = tables.mean_utilisation(tables.tier_zone(service, tier), now) as u64;
             // One or two calls are no imbalance.
             let bound = (mean * policy.bound as u64 / FULL as u64) as u32 + SLACK;
-            ceiling = if bound < ceiling { bound } else { ceiling };
+            // A zone that is above its preferred ceiling as a whole still keeps calls where the ring wants them.
+            ceiling = if bound < ceiling || mean >= ceiling as u64 { bound } else { ceiling };
         }
     }
     let (mut least, mut least_utilised) = (NOBODY, u32::MAX);

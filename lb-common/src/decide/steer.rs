@@ -116,11 +116,7 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) 
         return without_pin(tables, packet, inspect, headers);
     };
     let state = found.dialog.state;
-<<<<<<< HEAD
     // Before its backend's state is asked for: this is a new call, which needs a channel.
-=======
-    // Before its backend is looked at: that one will not get it, and another one has to have room.
->>>>>>> table-tests
     if state.phase == Phase::TurnedAway as u8 && opens_again(inspect, headers, found.dialog.evidence.hash) {
         return Following::Choose(Choosing {
             why: Verdict::SteeredNew,

@@ -99,10 +99,11 @@ pub fn next_phase(phase: u8, method: Method, seen: &Seen) -> u8 {
         Method::Ack if is_open(phase) => {
             if evidence != 0 && headers.branch == evidence {
                 Phase::Ended as u8
-            } else if seen.sees_answers {
+            } else if seen.sees_answers && phase != Phase::Cancelled as u8 {
                 // Of an INVITE before the present one.
                 phase
             } else {
+                // Of a CANCEL too, which a 2xx crossed: 200 to the CANCEL itself has no ACK (RFC 3261 section 9.1).
                 ANSWERED
             }
         }
