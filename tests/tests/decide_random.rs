@@ -181,7 +181,7 @@ impl Model {
                 dialog.evidence = m.headers.branch;
             }
             Method::Ack if opened && refused => dialog.phase = Phase::Ended,
-            Method::Ack if opened && sees_answers => {}
+            Method::Ack if opened && sees_answers && dialog.phase != Phase::Cancelled => {}
             Method::Ack if opened => {
                 dialog.phase = Phase::Answered;
                 dialog.evidence = m.headers.to_tag;

@@ -76,8 +76,8 @@ const NOT: u32 = 2 << 16;
 const FULL: u32 = 3 << 16;
 const DOUBLED: u32 = 4 << 16;
 
-/// Puts a dialog into the table, in place of one whose lifetime is over if need be: `New`, `Already` or `Not`. The channel of a call that is
-/// not in the table afterwards is given back: nobody would see its end.
+/// Puts a dialog into the table, in place of one whose lifetime is over if need be: `New`, `Already` or `Not`. The channel of
+/// a call that is not in the table afterwards is given back: nobody would see its end.
 #[inline(always)]
 pub fn pin<T: Tables>(tables: &T, opening: &Opening) -> Remembered {
     let remembered = attempt(tables, opening);
