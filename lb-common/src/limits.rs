@@ -66,9 +66,10 @@ pub const MAX_INTERFACES: u32 = 64;
 pub const MAX_DIALOGS: u32 = 1 << 20;
 /// Most buckets that one packet looks at for old dialogs: about a microsecond, once in a jiffy at most.
 pub const MAX_SWEEP: u32 = 128;
-/// The table is gone through for old dialogs in this time, in seconds, however few calls there are: half a minute is short
-/// beside a call whose end nobody saw.
-pub const SWEEP_SECONDS: u32 = 32;
+/// The table is gone through for old dialogs in this time, in seconds, however few calls there are. It costs time in proportion:
+/// 64 MB of memory that no cache holds. Two minutes are short beside a call whose end nobody saw, and a dialog that needs room
+/// looks for itself.
+pub const SWEEP_SECONDS: u32 = 128;
 /// Attempts to claim a slot for a new dialog: CPUs rarely want the same one.
 pub const CLAIM_ATTEMPTS: u32 = 2;
 /// Attempts at a compare-and-swap of a state word before the change is given up; a dialog is rarely on two CPUs, and the

@@ -24,6 +24,7 @@ pub mod agreement;
 pub mod bench;
 pub mod calls;
 pub mod capability;
+pub mod capacity;
 pub mod case;
 pub mod cleanup;
 pub mod command;

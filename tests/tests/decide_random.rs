@@ -1,7 +1,10 @@
 //! Random traffic: the decision core against a simple model of it, and long runs after which nothing may be left.
 
+#[path = "decide_random/model.rs"]
+mod model;
+
 use lb_common::{
-    decide::{E2BIG, EDQUOT, Tables, expiry},
+    decide::{E2BIG, EDQUOT, Tables, expiry, steer::Steering},
     map::{
         backend::{Limits, UNLIMITED, health, will},
         dialog::Phase,
@@ -15,6 +18,7 @@ use lb_tests::{
     memory::NO_LIMITS,
     story::{CALLER, Message, STRANGER, Story, message, request},
 };
+use model::{Model, Modelled, Network, SLOTS, a_network};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -84,190 +88,6 @@ fn an_event() -> impl Strategy<Value = Event> {
         1 => (1u32..150).prop_map(Event::Sleeps),
         1 => (0u32..3).prop_map(Event::Sweep),
     ]
-}
-
-/// A dialog as the model sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Modelled {
-    backend: u16,
-    phase: Phase,
-    listener: u8,
-    peer: u64,
-    evidence: u32,
-    seen: u32,
-}
-
-/// The model: what is to become of dialogs, in the plainest words. It knows when a dialog must still be there and when it
-/// may be gone, not when exactly somebody looks at it.
-struct Model {
-    dialogs: HashMap<u64, Modelled>,
-    now: u32,
-    network: Network,
-}
-
-/// What stays the same during a run.
-#[derive(Clone, Copy, Debug)]
-struct Network {
-    /// Whether answers come back through the balancer.
-    sees_answers: bool,
-    /// Whether a backend's 503 or 3xx lets a call go elsewhere.
-    retries_refused: bool,
-    /// Most calls in progress, by backend.
-    most_channels: [u32; 3],
-    /// See [`Policy::choice`].
-    choice: u8,
-}
-
-fn a_network() -> impl Strategy<Value = Network> {
-    let most = prop_oneof![1 => Just(0), 2 => 1u32..4, 2 => Just(UNLIMITED)];
-    (any::<bool>(), any::<bool>(), [most.clone(), most.clone(), most], 0u8..3).prop_map(
-        |(sees_answers, retries_refused, most_channels, choice)| Network {
-            sees_answers,
-            retries_refused,
-            most_channels,
-            choice,
-        },
-    )
-}
-
-impl Model {
-    fn lifetime(phase: Phase) -> u32 {
-        let s = lifetimes();
-        match phase {
-            Phase::Unanswered | Phase::Ringing => s.unanswered_ticks,
-            Phase::Answered => s.answered_ticks,
-            Phase::Subscribed => s.subscribed_ticks,
-            _ => s.ended_ticks,
-        }
-    }
-
-    /// A packet of a dialog that is alive.
-    fn packet(&self, dialog: &mut Modelled, m: &Message, from_backend: bool) {
-        let now = self.now;
-        let by_party = from_backend || m.other_side >> 32 == dialog.peer >> 32;
-        if !from_backend {
-            dialog.listener = m.listener;
-        }
-        let before = dialog.phase;
-        match m.kind {
-            Kind::Request(method) => {
-                Model::request(dialog, method, m, by_party, from_backend || self.network.sees_answers);
-            }
-            Kind::Response(code) if by_party => {
-                Model::answer(dialog, code, m, from_backend && self.network.retries_refused);
-            }
-            _ => {}
-        }
-        // Packets that change nothing are noted no oftener than 64 times in a lifetime.
-        let age = now.wrapping_sub(dialog.seen);
-        if dialog.phase != before || age > Model::lifetime(dialog.phase) / 64 {
-            dialog.seen = now;
-        }
-    }
-
-    /// What a request changes.
-    fn request(dialog: &mut Modelled, method: Method, m: &Message, by_party: bool, sees_answers: bool) {
-        let opened = is_open(dialog.phase);
-        let refused = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
-        let nothing_to_go_by = m.headers.branch == 0 && m.headers.to_tag == 0;
-        match method {
-            Method::Invite | Method::Ack if nothing_to_go_by => {}
-            Method::Invite if dialog.phase == Phase::Answered => {}
-            Method::Invite if m.headers.to_tag != 0 => dialog.phase = Phase::Answered,
-            // The same INVITE again.
-            Method::Invite if m.headers.branch == dialog.evidence => {}
-            Method::Invite => {
-                dialog.phase = Phase::Unanswered;
-                dialog.evidence = m.headers.branch;
-            }
-            Method::Ack if opened && refused => dialog.phase = Phase::Ended,
-            Method::Ack if opened && sees_answers && dialog.phase != Phase::Cancelled => {}
-            Method::Ack if opened => {
-                dialog.phase = Phase::Answered;
-                dialog.evidence = m.headers.to_tag;
-            }
-            Method::Cancel if opened && by_party => dialog.phase = Phase::Cancelled,
-            Method::Bye if opened && by_party => dialog.phase = Phase::Ended,
-            Method::Bye if dialog.phase == Phase::Answered => {
-                let knows = dialog.evidence != 0 && dialog.evidence == m.headers.to_tag;
-                if by_party || knows {
-                    dialog.phase = Phase::Ended;
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// An INVITE without a final answer.
-fn is_open(phase: Phase) -> bool {
-    matches!(phase, Phase::Unanswered | Phase::Ringing | Phase::Cancelled)
-}
-
-impl Model {
-    /// What an answer of a party changes.
-    fn answer(dialog: &mut Modelled, code: u16, m: &Message, turns_away: bool) {
-        let to_invite = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
-        if !to_invite || !is_open(dialog.phase) {
-            return;
-        }
-        let cancelled = dialog.phase == Phase::Cancelled;
-        if code >= 300 {
-            let elsewhere = code < 400 || code == 503;
-            let turned_away = turns_away && elsewhere && !cancelled;
-            dialog.phase = if turned_away { Phase::TurnedAway } else { Phase::Ended };
-        } else if code >= 200 && !cancelled {
-            dialog.phase = Phase::Answered;
-            dialog.evidence = m.headers.to_tag;
-        } else if code > 100 && dialog.phase == Phase::Unanswered {
-            dialog.phase = Phase::Ringing;
-        }
-    }
-
-    /// Calls in progress at a backend.
-    fn channels(&self, backend: u16) -> u64 {
-        let of_it = self.dialogs.values().filter(|d| d.backend == backend);
-        of_it.filter(|d| is_open(d.phase) || d.phase == Phase::Answered).count() as u64
-    }
-
-    /// Whether a backend has room for a call.
-    fn has_room(&self, backend: u16) -> bool {
-        let most = self.network.most_channels[backend as usize];
-        most == UNLIMITED || self.channels(backend) < u64::from(most)
-    }
-
-    /// Whether a new call may be refused for this reason. One backend is passed over, if it has just turned the call away.
-    fn is_refused(&self, verdict: Verdict, wills: &[u8; 3], except: Option<u16>) -> bool {
-        let takes: Vec<u16> = (0..3).filter(|id| wills[*id as usize] == will::ENABLED).collect();
-        match verdict {
-            Verdict::RefusedDown => takes.is_empty(),
-            Verdict::RefusedFull => {
-                !takes.is_empty() && takes.iter().all(|id| Some(*id) == except || !self.has_room(*id))
-            }
-            _ => false,
-        }
-    }
-}
-
-/// Slots of a table of two buckets, which every dialog may stand in.
-const SLOTS: usize = 8;
-
-impl Model {
-    /// Whether no slot is free, and none holds a dialog whose lifetime is over.
-    fn crowded(&self, story: &Story) -> bool {
-        let dialogs = story.tables.dialogs();
-        let over = |phase, seen: u32| self.now.wrapping_sub(seen) >= Model::lifetime(phase);
-        dialogs.len() == SLOTS && !self.dialogs.values().any(|d| over(d.phase, d.seen))
-    }
-
-    /// Somebody has just looked at the whole table: whatever is over is gone.
-    fn all_are_young(&self, story: &Story) -> Result<(), TestCaseError> {
-        for (key, dialog) in story.tables.dialogs() {
-            let over = expiry::is_over((&story.tables).settings(), dialog.state, self.now);
-            prop_assert!(!over, "{:?} of {:?} is over and still there", dialog, key);
-        }
-        Ok(())
-    }
 }
 
 /// Plays events on the core and on the model, which must agree after every one of them.
@@ -342,36 +162,7 @@ fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Re
     let dropped = steering.verdict == Verdict::DroppedNoBackend;
     prop_assert!(!dropped || !wills.contains(&will::ENABLED) || wills.iter().any(|w| *w != will::ENABLED));
     if was_alive {
-        let mut dialog = *model.dialogs.get(&call).expect("the model knows what is alive");
-        let anew = m.headers.to_tag == 0 && m.headers.branch != 0 && m.headers.branch != dialog.evidence;
-        let invite = m.kind == Kind::Request(Method::Invite);
-        if dialog.phase == Phase::TurnedAway && invite && anew {
-            if steering.verdict == Verdict::SteeredNew {
-                prop_assert_ne!(steering.backend, dialog.backend, "it had turned the call away");
-                prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
-                prop_assert!(model.has_room(steering.backend));
-                dialog = Modelled {
-                    backend: steering.backend,
-                    phase: Phase::Unanswered,
-                    evidence: m.headers.branch,
-                    seen: now,
-                    ..dialog
-                };
-            } else {
-                let refused = model.is_refused(steering.verdict, wills, Some(dialog.backend));
-                prop_assert!(refused, "{:?} of {:?}", steering, dialog);
-            }
-        } else if keeps(wills[dialog.backend as usize]) {
-            prop_assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, dialog.backend));
-            model.packet(&mut dialog, m, false);
-        } else if !dropped {
-            prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
-            prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
-            dialog.backend = steering.backend;
-            dialog.seen = now;
-        }
-        model.dialogs.insert(call, dialog);
-        return Ok(());
+        return follows(model, wills, m, steering);
     }
     let opening = match m.kind {
         Kind::Request(Method::Invite) => Some(Phase::Unanswered),
@@ -414,6 +205,43 @@ fn arrives(story: &Story, model: &mut Model, wills: &[u8; 3], m: &Message) -> Re
         }
         other => prop_assert!(false, "unexpected: {:?} for {:?}", other, m),
     }
+    Ok(())
+}
+
+/// A packet of a dialog that is alive.
+fn follows(model: &mut Model, wills: &[u8; 3], m: &Message, steering: Steering) -> Result<(), TestCaseError> {
+    let call = m.call_key.expect("every event has a call");
+    let now = model.now;
+    let dropped = steering.verdict == Verdict::DroppedNoBackend;
+    let mut dialog = *model.dialogs.get(&call).expect("the model knows what is alive");
+    let anew = m.headers.to_tag == 0 && m.headers.branch != 0 && m.headers.branch != dialog.evidence;
+    let invite = m.kind == Kind::Request(Method::Invite);
+    if dialog.phase == Phase::TurnedAway && invite && anew {
+        if steering.verdict == Verdict::SteeredNew {
+            prop_assert_ne!(steering.backend, dialog.backend, "it had turned the call away");
+            prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+            prop_assert!(model.has_room(steering.backend));
+            dialog = Modelled {
+                backend: steering.backend,
+                phase: Phase::Unanswered,
+                evidence: m.headers.branch,
+                seen: now,
+                ..dialog
+            };
+        } else {
+            let refused = model.is_refused(steering.verdict, wills, Some(dialog.backend));
+            prop_assert!(refused, "{:?} of {:?}", steering, dialog);
+        }
+    } else if keeps(wills[dialog.backend as usize]) {
+        prop_assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, dialog.backend));
+        model.packet(&mut dialog, m, false);
+    } else if !dropped {
+        prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
+        prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+        dialog.backend = steering.backend;
+        dialog.seen = now;
+    }
+    model.dialogs.insert(call, dialog);
     Ok(())
 }
 

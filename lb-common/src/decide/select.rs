@@ -187,7 +187,8 @@ pub fn admit_in_zone<T: Tables>(
 /// The backend that the ring proposes for a new call; [`NOBODY`] if it is empty.
 ///
 /// `consistent` looks at some of the ring's choices and takes the first that is not far above its zone's mean and, while the
-/// zone is below the preferred ceiling, below that too; when there is none, the least utilised of them. `least-loaded` takes the less utilised of two.
+/// zone is below the preferred ceiling, below that too; when there is none, the least utilised of them.
+/// `least-loaded` takes the less utilised of two.
 #[inline(always)]
 pub fn candidate<T: Tables>(tables: &T, service: u16, tier: u32, key: u64, except: u16) -> u16 {
     let policy = tables.policy(service);

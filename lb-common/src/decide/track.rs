@@ -122,8 +122,8 @@ pub fn next_phase(phase: u8, method: Method, seen: &Seen) -> u8 {
     }
 }
 
-/// The phase after an answer: of the backend, or of the far side of a call that the backend made. Only answers to the INVITE matter, which repeat its branch; those to a CANCEL
-/// do so too (RFC 3261 section 9.1), and are 200 in practice.
+/// The phase after an answer: of the backend, or of the far side of a call that the backend made. Only answers to the INVITE
+/// matter, which repeat its branch; those to a CANCEL do so too (RFC 3261 section 9.1), and are 200 in practice.
 #[inline(always)]
 pub fn phase_after_answer(phase: u8, code: u16, seen: &Seen) -> u8 {
     let to_invite = seen.evidence != 0 && seen.headers.branch == seen.evidence;

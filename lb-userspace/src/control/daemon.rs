@@ -69,6 +69,8 @@ pub struct Daemon {
     pub(super) attachments: Vec<Attachment>,
     pub(super) slow_path: SlowPath,
     pub(super) census_due: Instant,
+    /// Buckets that had been looked at for old dialogs a second ago.
+    pub(super) swept: u64,
     pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
 }
@@ -95,8 +97,7 @@ impl Daemon {
 
     /// Once a second: has the kernel look for old dialogs, and sees whether removed backends are free.
     pub(super) async fn tick(&mut self) {
-        let buckets = self.settings.sweep_buckets.saturating_mul(self.hz).min(self.tables.maps.buckets());
-        if let Err(failure) = tend::push(&self.programs, buckets) {
+        if let Err(failure) = self.tend() {
             tracing::error!("{failure}");
         }
         self.settle().await;
@@ -111,6 +112,17 @@ impl Daemon {
             }
             self.census_due = Instant::now() + CENSUS;
         }
+    }
+
+    /// Has the kernel look at the buckets that packets have not looked at in the last second.
+    fn tend(&mut self) -> Result<(), Failure> {
+        let due = self.settings.sweep_buckets.saturating_mul(self.hz).min(self.tables.maps.buckets());
+        let hand = self.tables.maps.sweep()?.hand;
+        let seen = u32::try_from(hand.saturating_sub(self.swept)).unwrap_or(u32::MAX);
+        let buckets = due.saturating_sub(seen);
+        tend::push(&self.programs, buckets)?;
+        self.swept = hand + u64::from(buckets);
+        Ok(())
     }
 
     /// Looks at all dialogs, and releases removed backends that have none.

@@ -112,6 +112,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         attachments,
         slow_path,
         census_due: Instant::now(),
+        swept: 0,
         recent: Recent::default(),
         reload_refused: None,
     };

@@ -52,7 +52,7 @@ fn the_defaults_last_as_long_as_they_say() {
         assert_eq!(settings.next_hop_jiffies, hz);
         assert_eq!(settings.unconfirmed_limit, limits::MAX_DIALOGS / 2);
         assert_eq!(settings.bucket_mask + 1, limits::MAX_DIALOGS / 2);
-        // All buckets in half a minute.
+        // All buckets in two minutes.
         let round = f64::from(settings.bucket_mask + 1) / f64::from(settings.sweep_buckets * hz);
         assert!(round > 0.95 * f64::from(limits::SWEEP_SECONDS), "{round} s");
         assert!(round <= f64::from(limits::SWEEP_SECONDS), "{round} s");

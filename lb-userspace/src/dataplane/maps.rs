@@ -1,22 +1,15 @@
 //! Typed handles for the pinned maps. They work from the pins alone, with or without a daemon.
 
-use super::{
-    adopt::map_failure,
-    load::open_map,
-    pins::PinDir,
-    sys::{self, Cursor},
-};
+use super::{adopt::map_failure, load::open_map, pins::PinDir};
 use crate::failure::{Failure, Kind, chain};
-use aya::maps::{
-    Array, HashMap, IterableMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash,
-};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash};
 use lb_common::{
-    decide::table::{self, Homes},
     limits,
     map::{
         backend::{Backend, BackendAddress, will},
         counters::{BackendCounter, Counter, ServiceCounter},
-        dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Tally},
+        dialog::{Bucket, Tally},
+        expiry::Sweep,
         listener_index,
         load::Load,
         name,
@@ -26,10 +19,7 @@ use lb_common::{
     },
     verdict::Verdict,
 };
-use std::{collections::BTreeMap, os::fd::AsFd};
-
-/// Buckets of one batch read: the kernel answers within a millisecond or so and stays preemptible.
-const BATCH: usize = 4096;
+use std::collections::BTreeMap;
 
 /// Handles for the maps that the daemon and the CLI use.
 pub struct Maps {
@@ -43,8 +33,9 @@ pub struct Maps {
     zones: Array<MapData, Zone>,
     zone_members: Array<MapData, Members>,
     policies: Array<MapData, Policy>,
-    dialogs: Array<MapData, Bucket>,
-    tally: Array<MapData, Tally>,
+    pub(super) dialogs: Array<MapData, Bucket>,
+    pub(super) tally: Array<MapData, Tally>,
+    pub(super) sweep: Array<MapData, Sweep>,
     ports: DevMapHash<MapData>,
     verdicts: PerCpuArray<MapData, Counter>,
     backend_counters: PerCpuArray<MapData, BackendCounter>,
@@ -65,7 +56,7 @@ where
     T::try_from(open_map(pins, name)?).map_err(|e| map_failure(&pins.map(name), e))
 }
 
-fn cannot(what: &str, error: &MapError) -> Failure {
+pub(super) fn cannot(what: &str, error: &MapError) -> Failure {
     Failure::bad("map_io", format!("cannot {what}: {}", chain(error)))
 }
 
@@ -91,6 +82,7 @@ impl Maps {
             policies: open(pins, name::POLICIES)?,
             dialogs: open(pins, name::DIALOGS)?,
             tally: open(pins, name::DIALOG_TALLY)?,
+            sweep: open(pins, name::SWEEP)?,
             ports: open(pins, name::PORTS)?,
             verdicts: open(pins, name::VERDICTS)?,
             backend_counters: open(pins, name::BACKEND_COUNTERS)?,
@@ -309,69 +301,6 @@ impl Maps {
     /// The kernel's.
     pub fn set_policy(&mut self, service: u16, policy: &Policy) -> Result<(), Failure> {
         self.policies.set(service.into(), policy, 0).map_err(|e| cannot("write POLICIES", &e))
-    }
-
-    /// One dialog.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn dialog(&self, key: &DialogKey) -> Result<Option<Dialog>, Failure> {
-        let Homes { first, second } = table::homes(key, self.settings()?.bucket_mask);
-        for index in [first, second] {
-            let bucket = self.bucket(index)?;
-            if let Some(dialog) = bucket.slots.iter().find(|d| d.state.is_live() && d.key() == *key) {
-                return Ok(Some(*dialog));
-            }
-        }
-        Ok(None)
-    }
-
-    /// A bucket of DIALOGS.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn bucket(&self, index: u32) -> Result<Bucket, Failure> {
-        self.dialogs.get(&index, 0).map_err(|e| cannot("read DIALOGS", &e))
-    }
-
-    /// Number of buckets of DIALOGS.
-    pub fn buckets(&self) -> u32 {
-        self.dialogs.len()
-    }
-
-    /// Dialogs that DIALOGS holds before some find their buckets full.
-    pub fn dialogs_capacity(&self) -> u32 {
-        self.dialogs.len() * BUCKET_SLOTS / 2
-    }
-
-    /// How many dialogs there are.
-    ///
-    /// # Errors
-    /// The kernel's.
-    pub fn tally(&self) -> Result<Tally, Failure> {
-        self.tally.get(&0, 0).map_err(|e| cannot("read DIALOG_TALLY", &e))
-    }
-
-    /// Hands all dialogs to `visit`, some thousand slots at a time, in no order. Dialogs that come or go meanwhile may be
-    /// missed.
-    ///
-    /// # Errors
-    /// The kernel's, or that of `visit`.
-    pub fn for_each_dialog(&self, mut visit: impl FnMut(&Dialog)) -> Result<(), Failure> {
-        let data: &MapData = self.dialogs.map();
-        let fd = data.fd().as_fd();
-        let mut cursor = Cursor::default();
-        let mut keys = vec![0_u32; BATCH];
-        let mut buckets = vec![Bucket::default(); BATCH];
-        loop {
-            let (count, more) = sys::lookup_batch(fd, &mut cursor, &mut keys, &mut buckets)
-                .map_err(|e| Failure::bad("map_io", format!("cannot read DIALOGS: {e}")))?;
-            let dialogs = buckets[..count].iter().flat_map(|bucket| &bucket.slots);
-            dialogs.filter(|d| d.state.is_live()).for_each(&mut visit);
-            if !more {
-                return Ok(());
-            }
-        }
     }
 
     /// Makes PORTS hold exactly these interfaces.

@@ -13,6 +13,7 @@ pub mod adopt;
 pub mod ask;
 pub mod attach;
 pub mod clock;
+mod dialogs;
 pub mod host;
 pub mod load;
 pub mod loads;
