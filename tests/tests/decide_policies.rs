@@ -1,7 +1,7 @@
 //! Where a new call goes: policies, tiers, what backends turn away, and what the balancer answers itself.
 
 use lb_common::{
-    decide::{own_tag, select::ring_slot},
+    decide::{Tables, own_tag, select::ring_slot},
     limits::MAX_WALK,
     map::{
         backend::{Limits, health, will},
@@ -16,7 +16,7 @@ use lb_tests::{
         SECOND, TAG, adds_up, answers, carried, channels, invites, key, pace, policy, tiers, with_limits,
     },
     memory::NO_LIMITS,
-    story::{BRANCH, Story, message, request, settings},
+    story::{BRANCH, Story, request},
 };
 
 const CALL: u64 = 0x1234_5678_9abc_def0;

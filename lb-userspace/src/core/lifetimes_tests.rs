@@ -54,7 +54,8 @@ fn the_defaults_last_as_long_as_they_say() {
         assert_eq!(settings.bucket_mask + 1, limits::MAX_DIALOGS / 2);
         // All buckets in two minutes.
         let round = f64::from(settings.bucket_mask + 1) / f64::from(settings.sweep_buckets * hz);
-        assert!(round > 0.95 * f64::from(limits::SWEEP_SECONDS), "{round} s");
+        // Whole buckets a jiffy: up to a fifth sooner at 1,000 Hz.
+        assert!(round > 0.8 * f64::from(limits::SWEEP_SECONDS), "{round} s");
         assert!(round <= f64::from(limits::SWEEP_SECONDS), "{round} s");
         assert_eq!((settings.abi, settings.zero, settings.hash_key), (abi::ABI, 0, HashKey { k0: 1, k1: 2 }));
     }
