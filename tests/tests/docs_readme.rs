@@ -51,7 +51,7 @@ fn the_numbers_in_the_maps_mean_what_is_said() -> Result<()> {
     let wills = [will::ABSENT, will::ENABLED, will::DRAINING, will::DISABLED, will::REMOVED];
     for (field, words) in [
         ("will", numbered(wills.map(|w| (w, will_word(w))))),
-        ("health", numbered([health::UP, health::DOWN].map(|h| (h, health_word(h))))),
+        ("health", numbered([health::UP, health::DOWN, health::DRAINING].map(|h| (h, health_word(h))))),
         ("phase", numbered(Phase::ALL.map(|p| (p as u8, p.name())))),
     ] {
         let line = format!("* `{field}`: {words}");

@@ -23,6 +23,8 @@ pub mod health {
     pub const UP: u8 = 0;
     /// Does not answer.
     pub const DOWN: u8 = 1;
+    /// Answers, but asks for no new dialogs.
+    pub const DRAINING: u8 = 2;
 }
 
 /// Where frames for an address go.
@@ -113,7 +115,7 @@ impl Backend {
 /// Whether a dialog pinned to a backend of this will and health stays there.
 #[inline(always)]
 pub const fn keeps_dialogs(will: u8, health: u8) -> bool {
-    health == health::UP && (will == will::ENABLED || will == will::DRAINING || will == will::REMOVED)
+    health != health::DOWN && (will == will::ENABLED || will == will::DRAINING || will == will::REMOVED)
 }
 
 /// Whether new dialogs may come to a backend of this will and health.

@@ -1,5 +1,6 @@
 //! What backends, zones and services may carry, as the maps hold it.
 
+use super::standing::Capacity;
 use crate::config::{self, HashBy, Overflow, Policy as Choice};
 use lb_common::map::{
     backend::{Backend, Limits, UNLIMITED, takes_dialogs},
@@ -12,9 +13,18 @@ const NOMINAL_CHANNELS: u32 = 10;
 /// The same for calls per second.
 const NOMINAL_CPS: u32 = 1;
 
-/// The limits of a backend.
-pub(super) fn limits(backend: &config::Backend) -> Limits {
-    let weight = u32::from(backend.weight);
+/// The limits of a backend: those of the configuration, or what it may carry at the moment, whichever is less.
+pub(super) fn limits(backend: &config::Backend, capacity: Option<Capacity>) -> Limits {
+    let weight = u32::from(capacity.map_or(backend.weight, |c| c.weight));
+    let less = |own: Option<u32>, now: Option<u32>| match (own, now) {
+        (Some(own), Some(now)) => Some(own.min(now)),
+        (own, now) => own.or(now),
+    };
+    let backend = &config::Backend {
+        max_cps: less(backend.max_cps, capacity.and_then(|c| c.max_cps)),
+        max_channels: less(backend.max_channels, capacity.and_then(|c| c.max_channels)),
+        ..backend.clone()
+    };
     let interval = |cps: u32| Duration::from_secs(1).as_nanos().div_ceil(cps.into());
     let usual_burst = |cps: u32| (cps / 10).max(1);
     let pace = backend.max_cps.filter(|cps| *cps > 0);
@@ -26,8 +36,8 @@ pub(super) fn limits(backend: &config::Backend) -> Limits {
         burst: pace.map(|cps| backend.cps_burst.unwrap_or(usual_burst(cps))).unwrap_or_default(),
         capacity_channels: backend.max_channels.unwrap_or(weight * NOMINAL_CHANNELS),
         capacity_cps: backend.max_cps.unwrap_or(weight * NOMINAL_CPS),
-        other_channels: 0,
-        other_cps: 0,
+        other_channels: capacity.map_or(0, |c| c.other_channels),
+        other_cps: capacity.map_or(0, |c| c.other_cps),
     }
 }
 
@@ -95,7 +105,7 @@ mod tests {
     #[test]
     fn the_pace_is_never_faster_than_the_limit_and_bursts_are_a_tenth_of_it() {
         for cps in [1, 2, 3, 7, 9, 10, 19, 20, 100, 333, 999_999, config::MAX_LIMIT] {
-            let limits = limits(&config::Backend { max_cps: Some(cps), ..backend("sw1", 1, "uk") });
+            let limits = limits(&config::Backend { max_cps: Some(cps), ..backend("sw1", 1, "uk") }, None);
             assert!(u64::from(limits.interval_ns) * u64::from(cps) >= 1_000_000_000, "{cps}");
             assert!(u64::from(limits.interval_ns - 1) * u64::from(cps) < 1_000_000_000, "{cps}");
             assert_eq!((limits.max_cps, limits.capacity_cps), (cps, cps));
@@ -106,13 +116,16 @@ mod tests {
     #[test]
     fn limits_that_are_none_or_zero_have_no_pace() {
         let with = |max_cps, max_channels, weight| {
-            limits(&config::Backend {
-                max_cps,
-                max_channels,
-                weight,
-                cps_burst: Some(5),
-                ..backend("sw1", 1, "uk")
-            })
+            limits(
+                &config::Backend {
+                    max_cps,
+                    max_channels,
+                    weight,
+                    cps_burst: Some(5),
+                    ..backend("sw1", 1, "uk")
+                },
+                None,
+            )
         };
         let free = with(None, None, 250);
         assert_eq!(
@@ -124,6 +137,22 @@ mod tests {
         assert_eq!((closed.max_cps, closed.max_channels, closed.interval_ns, closed.burst), (0, 0, 0, 0));
         assert_eq!((closed.capacity_channels, closed.capacity_cps), (0, 0));
         assert_eq!(with(Some(100), Some(1000), 100).burst, 5);
+    }
+
+    #[test]
+    fn what_a_backend_may_carry_at_the_moment_only_lowers_its_limits() {
+        let own = config::Backend { max_cps: Some(100), max_channels: None, ..backend("sw1", 1, "uk") };
+        let with = |max_cps, max_channels| {
+            let capacity = Capacity { max_cps, max_channels, weight: 50, other_channels: 7, other_cps: 3 };
+            limits(&own, Some(capacity))
+        };
+        let less = with(Some(40), Some(300));
+        assert_eq!((less.max_cps, less.burst, less.interval_ns), (40, 4, 25_000_000));
+        assert_eq!((less.max_channels, less.capacity_channels), (300, 300));
+        assert_eq!((less.other_channels, less.other_cps), (7, 3));
+        let more = with(Some(400), None);
+        assert_eq!((more.max_cps, more.max_channels), (100, UNLIMITED));
+        assert_eq!(more.capacity_channels, 500, "the nominal capacity of its weight at the moment");
     }
 
     #[test]

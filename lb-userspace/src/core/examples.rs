@@ -3,6 +3,7 @@
 use super::{
     model::{Circumstances, Found, Model, Ring},
     plan::Write,
+    standing::{Capacity, Health, Standing},
     wishes::{Limit, Will, Wish, Wishes},
 };
 use crate::config::{
@@ -204,7 +205,17 @@ pub(super) fn any_circumstances() -> impl Strategy<Value = Circumstances> {
     let disabled_zones = proptest::collection::btree_set("uk|germany", 0..2);
     let wishes =
         (backends, disabled_zones).prop_map(|(backends, disabled_zones)| Wishes { backends, disabled_zones });
-    let down = proptest::collection::btree_set("sw[1-9]", 0..3);
+    let capacity = (0_u32..3, 1_u16..300).prop_map(|(cps, weight)| Capacity {
+        max_cps: Some(cps),
+        max_channels: Some(1000),
+        weight,
+        other_channels: 7,
+        other_cps: 0,
+    });
+    let health = prop_oneof![Just(Health::Up), Just(Health::Draining), Just(Health::Down)];
+    let standing =
+        (health, proptest::option::of(capacity)).prop_map(|(health, capacity)| Standing { health, capacity });
+    let standings = proptest::collection::btree_map("sw[1-9]", standing, 0..3);
     let busy = proptest::option::of(proptest::collection::btree_set((0_u16..16, 0_u16..3), 0..20));
-    (wishes, down, busy).prop_map(|(wishes, down, busy)| Circumstances { wishes, down, busy })
+    (wishes, standings, busy).prop_map(|(wishes, standings, busy)| Circumstances { wishes, standings, busy })
 }

@@ -4,6 +4,7 @@ use super::{
     capacity,
     ids::{self, Ids},
     maglev::{self, Entry},
+    standing::{Health, Standing},
     wishes::{Will, Wishes},
 };
 use crate::config::{self, Config, Forwarding};
@@ -60,8 +61,8 @@ pub struct Ring {
 pub struct Circumstances {
     /// What operators want beyond the configuration.
     pub wishes: Wishes,
-    /// Names of the backends that do not answer.
-    pub down: BTreeSet<String>,
+    /// What was observed of backends, by name; those that are absent are up and may carry what the configuration says.
+    pub standings: BTreeMap<String, Standing>,
     /// Pairs of backend id and service id that still have dialogs; `None`: not known, so all that may have are kept.
     ///
     /// It must come from a look at DIALOGS that began after the previous model was applied, and the configuration must
@@ -261,7 +262,11 @@ impl Model {
             .iter()
             .zip(&ids.backends)
             .filter(|(b, id)| b.zone == zone && self.takes_calls(**id))
-            .map(|(b, id)| Entry { id: *id, weight: b.weight, name: &b.name })
+            .map(|(b, id)| Entry {
+                id: *id,
+                weight: self.backends.get(id).map_or(b.weight, |b| b.weight),
+                name: &b.name,
+            })
             .collect();
         maglev::build(&entries)
     }
@@ -270,16 +275,16 @@ impl Model {
 /// The value of a backend in the configuration.
 fn configured(backend: &config::Backend, zone: u16, circumstances: &Circumstances) -> Backend {
     let key = ServiceKey::udp(backend.address);
-    let down = circumstances.down.contains(&backend.name);
+    let standing = circumstances.standings.get(&backend.name).copied().unwrap_or_default();
     Backend {
         address: key.address,
         port: key.port,
         will: number_of_will(circumstances.wishes.of(&backend.name).will),
-        health: if down { health::DOWN } else { health::UP },
+        health: number_of_health(standing.health),
         next_hop: NextHop::default(),
-        weight: backend.weight,
+        weight: standing.capacity.map_or(backend.weight, |c| c.weight),
         zone,
-        limits: capacity::limits(backend),
+        limits: capacity::limits(backend, standing.capacity),
         name: padded_name(&backend.name),
     }
 }
@@ -294,6 +299,15 @@ const fn number_of_will(will: Will) -> u8 {
         Will::Enabled => will::ENABLED,
         Will::Draining => will::DRAINING,
         Will::Disabled => will::DISABLED,
+    }
+}
+
+/// A health as the maps hold it.
+const fn number_of_health(health: Health) -> u8 {
+    match health {
+        Health::Up => health::UP,
+        Health::Draining => health::DRAINING,
+        Health::Down => health::DOWN,
     }
 }
 

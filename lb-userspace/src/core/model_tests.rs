@@ -6,6 +6,7 @@ use crate::{
     core::{
         examples::{backend, config, service, simple, wills},
         maglev,
+        standing::{Capacity, Health, Standing},
         wishes::{Limit, Will},
     },
 };
@@ -159,20 +160,41 @@ fn replies_are_looked_up_in_nat_services_also_in_those_that_were() {
     assert_eq!(then(&after, &l2).backend_addresses.len(), 0);
 }
 
+fn standing(name: &str, health: Health) -> (String, Standing) {
+    (name.to_owned(), Standing { health, capacity: None })
+}
+
+#[test]
+fn a_weight_of_the_moment_is_in_the_ring_and_in_the_map() {
+    let capacity =
+        Capacity { max_channels: Some(500), max_cps: Some(50), weight: 50, other_channels: 0, other_cps: 0 };
+    let standing = Standing { health: Health::Up, capacity: Some(capacity) };
+    let circumstances =
+        Circumstances { standings: [("sw1".to_owned(), standing)].into(), ..Circumstances::default() };
+    let model = Model::from_config(&simple(2), &circumstances).unwrap();
+    assert_eq!((model.backends[&0].weight, model.backends[&0].limits.max_cps), (50, 50));
+    let slots = &model.rings.values().next().unwrap().slots;
+    let share = slots.iter().filter(|s| **s == 0).count() as f64 / slots.len() as f64;
+    assert!((share - 1.0 / 3.0).abs() < 0.01, "{share}");
+}
+
 #[test]
 fn only_backends_that_take_calls_are_in_rings() {
-    let mut five = simple(5);
-    five.backends[4].max_channels = Some(0);
+    let mut five = simple(6);
+    five.backends[5].max_channels = Some(0);
     let circumstances = Circumstances {
-        down: ["sw3".to_owned()].into(),
+        standings: [standing("sw3", Health::Down), standing("sw5", Health::Draining)].into(),
         ..wills(&[("sw1", Will::Draining), ("sw2", Will::Disabled)])
     };
     let model = Model::from_config(&five, &circumstances).unwrap();
     assert_eq!(in_ring(&model, 0, 0), [3]);
     assert_eq!((&model.members[&0][..], model.zones[&0].takers), (&[3][..], 1));
     let (wills, healths): (Vec<u8>, Vec<u8>) = model.backends.values().map(|b| (b.will, b.health)).unzip();
-    assert_eq!(wills, [will::DRAINING, will::DISABLED, will::ENABLED, will::ENABLED, will::ENABLED]);
-    assert_eq!(healths, [health::UP, health::UP, health::DOWN, health::UP, health::UP]);
+    assert_eq!(
+        wills,
+        [will::DRAINING, will::DISABLED, will::ENABLED, will::ENABLED, will::ENABLED, will::ENABLED]
+    );
+    assert_eq!(healths, [health::UP, health::UP, health::DOWN, health::UP, health::DRAINING, health::UP]);
     five.backends.remove(3);
     assert!(Model::from_config(&five, &circumstances).unwrap().rings.is_empty(), "nobody is left");
 }
@@ -187,7 +209,8 @@ fn a_tier_without_takers_has_no_ring_and_the_next_keeps_its_number() {
         ],
         vec![backend("sw1", 1, "uk"), backend("sw2", 2, "germany")],
     );
-    let down = Circumstances { down: ["sw1".to_owned()].into(), ..Circumstances::default() };
+    let down =
+        Circumstances { standings: [standing("sw1", Health::Down)].into(), ..Circumstances::default() };
     let model = Model::from_config(&two, &down).unwrap();
     assert_eq!(
         (in_ring(&model, 0, 0), in_ring(&model, 0, 1), in_ring(&model, 1, 0)),
@@ -326,7 +349,8 @@ fn a_zone_elsewhere_has_room() {
     assert_eq!((policy.tiers, policy.redirects), (3, 0b110));
     let named: Vec<&str> = policy.zones[..3].iter().map(|z| name_of(&model.zones[z].name)).collect();
     assert_eq!(named, ["uk", "germany", "mars"]);
-    let down = Circumstances { down: ["sw1".to_owned()].into(), ..Circumstances::default() };
+    let down =
+        Circumstances { standings: [standing("sw1", Health::Down)].into(), ..Circumstances::default() };
     let model = Model::from_config(&config, &down).unwrap();
     assert_eq!(
         model.zones.values().find(|z| name_of(&z.name) == "uk").unwrap().takers,

@@ -38,6 +38,7 @@ pub fn health_word(number: u8) -> &'static str {
     match number {
         health::UP => "up",
         health::DOWN => "down",
+        health::DRAINING => "draining",
         _ => "unknown",
     }
 }

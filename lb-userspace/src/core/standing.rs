@@ -1,0 +1,40 @@
+//! What was observed of a backend, and what it may carry for that reason. Made by probes and the controller, kept by name.
+
+use serde::{Deserialize, Serialize};
+
+/// How a backend is, apart from what operators want of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// Answers, or is not probed.
+    #[default]
+    Up,
+    /// Answers, but asks for no new calls: those it has stay.
+    Draining,
+    /// Does not answer: its calls move.
+    Down,
+}
+
+/// What a backend may carry at the moment. Where the configuration or an operator allows less, that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Calls in progress; `None` is unlimited.
+    pub max_channels: Option<u32>,
+    /// New calls per second; `None` is unlimited.
+    pub max_cps: Option<u32>,
+    /// Share of new calls relative to the others of its zone, 1 to [`crate::config::MAX_WEIGHT`].
+    pub weight: u16,
+    /// Calls in progress there that did not come through this balancer.
+    pub other_channels: u32,
+    /// New calls per second there that do not come through this balancer.
+    pub other_cps: u32,
+}
+
+/// Both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How it is.
+    pub health: Health,
+    /// What it may carry; `None`: what the configuration and operators say.
+    pub capacity: Option<Capacity>,
+}
