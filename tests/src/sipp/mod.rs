@@ -30,14 +30,17 @@ pub struct Load {
     pub calls: u32,
     /// New calls per second.
     pub rate: u32,
-    /// How long an accepted call lasts.
+    /// How long an accepted call lasts, or with [`Load::spread`] on the mean.
     pub hold: Duration,
+    /// Standard deviation of the logarithm of the calls' lengths, which then have a lognormal distribution, as those of telephone
+    /// calls do; `None`: all last alike.
+    pub spread: Option<f64>,
 }
 
 impl Load {
     /// Ordinary calls of 100 ms.
     pub fn calls(calls: u32, rate: u32) -> Load {
-        Load { scenario: Scenario::Call, calls, rate, hold: Duration::from_millis(100) }
+        Load { scenario: Scenario::Call, calls, rate, hold: Duration::from_millis(100), spread: None }
     }
 
     /// The same with another scenario.
@@ -52,7 +55,23 @@ impl Load {
         Load { hold, ..self }
     }
 
-    /// When all calls are over if nothing goes wrong.
+    /// The same with calls of very different lengths, which are as long as before on the mean.
+    #[must_use]
+    pub fn spread(self, sigma: f64) -> Load {
+        Load { spread: Some(sigma), ..self }
+    }
+
+    /// The caller's half of the scenario.
+    fn scenario(&self) -> String {
+        let text = self.scenario.caller();
+        let Some(sigma) = self.spread else { return text.to_owned() };
+        // SIPp takes the mean of the logarithm of milliseconds.
+        let mean = (self.hold.as_secs_f64() * 1e3).ln() - sigma * sigma / 2.0;
+        let pause = format!("<pause distribution=\"lognormal\" mean=\"{mean:.4}\" stdev=\"{sigma}\"/>");
+        text.replace("<pause/>", &pause)
+    }
+
+    /// When all calls are over if nothing goes wrong, and none lasts longer than the mean.
     pub fn duration(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.calls) / f64::from(self.rate.max(1))) + self.hold
     }
@@ -90,7 +109,7 @@ impl Caller {
         target: SocketAddrV4,
         load: &Load,
     ) -> Result<Caller> {
-        let files = Files::new(lab.folder(), "caller", load.scenario.caller())?;
+        let files = Files::new(lab.folder(), "caller", &load.scenario())?;
         let patience = load.patience();
         let mut arguments = vec![target.to_string()];
         arguments.extend(common(&files, *source.ip(), patience));
@@ -242,4 +261,19 @@ fn common(files: &Files, address: Ipv4Addr, lifetime: Duration) -> Vec<String> {
     arguments.extend(["-trace_stat", "-nostdin", "-key", "vip"].map(str::to_owned));
     arguments.push(SocketAddrV4::new(VIP, SIP_PORT).to_string());
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_that_are_spread_stand_in_the_scenario() {
+        let load = Load::calls(1, 1).holding(Duration::from_millis(1000));
+        assert!(load.scenario().contains("<pause/>"));
+        // e^(6.9078 - 1/2 + 1/2) ms is 1 s.
+        let text = load.spread(1.0).scenario();
+        assert!(text.contains("<pause distribution=\"lognormal\" mean=\"6.4078\" stdev=\"1\"/>"), "{text}");
+        assert!(!text.contains("<pause/>"));
+    }
 }
