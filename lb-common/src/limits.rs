@@ -36,6 +36,16 @@ pub const MAX_DISPLAY_STEPS: usize = 24;
 pub const MAX_USER_STEPS: usize = 24;
 /// Longest user that is hashed, in bytes. Two longer ones that share these bytes share a key, which is harmless.
 pub const MAX_USER: usize = 128;
+/// Steps of the search for Retry-After from the start line on: one for each begun 8 bytes of a line. A refusal has some 500 bytes
+/// of headers, and those of proxies on its way add to it; what is not found has not been said.
+pub const MAX_RETRY_AFTER_STEPS: usize = 128;
+/// Spaces before and behind its colon, each.
+pub const MAX_RETRY_AFTER_SPACES: usize = 8;
+/// Longest number in a Retry-After, in digits: RFC 3261 section 20.19 has times up to 2^32 - 1 seconds.
+pub const MAX_RETRY_AFTER_DIGITS: usize = 10;
+/// Longest time that a backend's own Retry-After makes it count as full, in seconds: a mistake there must not take it out for a
+/// day, and a backend that is still full by then says so again.
+pub const MAX_RETRY_AFTER_SECONDS: u32 = 60;
 /// White space and folds before a header's value, in bytes: more than the longest line that anyone writes by hand.
 /// Behind more, a value counts as empty.
 pub const MAX_LWS: usize = 128;
@@ -113,6 +123,10 @@ const _: () = assert!(
 const _: () =
     assert!(MAX_CALL_ID.is_multiple_of(8) && MAX_PARAMETER.is_multiple_of(8) && MAX_USER.is_multiple_of(8));
 const _: () = assert!(MAX_METHOD.is_multiple_of(8));
+const _: () = assert!(
+    MAX_LEADING + MAX_RETRY_AFTER_STEPS * 8 + 2 * MAX_RETRY_AFTER_SPACES + MAX_RETRY_AFTER_DIGITS + 32
+        < MAX_SCAN
+);
 const _: () = assert!((MAX_DISPLAY_STEPS + MAX_USER_STEPS) * 8 + MAX_USER <= 2 * MAX_CALL_ID);
 const _: () = assert!(MAX_PARAMETER_STEPS * 8 + MAX_PARAMETER <= 2 * MAX_CALL_ID);
 const _: () = assert!(MAX_BACKENDS <= 1 << 16);

@@ -294,6 +294,38 @@ pub extern "C" fn sipsteer_user_key(context: *mut xdp_md, payload_at: u64, start
     sip::noted_user_key(window, tables.scratch, start as usize, which as u8, key).unwrap_or(0)
 }
 
+/// [`sip::retry_after`] of the message that SCRATCH tells of.
+#[inline(always)]
+pub fn retry_after(packet: &Packet, payload_at: usize) -> Option<u32> {
+    seconds_of_number(sipsteer_retry_after(packet.context(), payload_at as u64))
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_retry_after(context: *mut xdp_md, payload_at: u64) -> u64 {
+    let Some(tables) = KernelTables::open() else { return NO_SECONDS };
+    let window = Packet::new(context).window(payload_at as usize);
+    number_of_seconds(sip::retry_after(window, tables.scratch.message().start))
+}
+
+/// No Retry-After, as a number of seconds.
+const NO_SECONDS: u64 = u64::MAX;
+
+/// Seconds as one number.
+#[inline(always)]
+fn number_of_seconds(seconds: Option<u32>) -> u64 {
+    match seconds {
+        Some(seconds) => seconds as u64,
+        None => NO_SECONDS,
+    }
+}
+
+/// The seconds of a number that [`number_of_seconds`] gave.
+#[inline(always)]
+fn seconds_of_number(number: u64) -> Option<u32> {
+    if number == NO_SECONDS { None } else { Some(number as u32) }
+}
+
 /// No backend, as the result of [`ring_choice`].
 const NONE: u64 = u64::MAX;
 

@@ -45,6 +45,10 @@ static REPORT: Array<[u64; 4], 1> = Array::new();
 #[btf_map]
 static USERS: Array<[u64; 3], 1> = Array::new();
 
+/// The seconds of the Retry-After, all ones without one.
+#[btf_map]
+static RETRY_AFTER: Array<u64, 1> = Array::new();
+
 /// As the product's program has it: what the search for the Call-ID passes is noted here.
 #[btf_map]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
@@ -102,6 +106,22 @@ pub fn users(context: XdpContext) -> u32 {
     let user = |which: u8| sip::user_key(window, notes, start, which, &key).unwrap_or(0);
     let keys = [user(hash_by::FROM_USER), user(hash_by::TO_USER), user(hash_by::REQUEST_USER)];
     match USERS.set(0, keys, 0) {
+        Ok(()) => xdp_action::XDP_PASS,
+        Err(_) => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// The search for Retry-After alone.
+#[xdp]
+pub fn retry_after(context: XdpContext) -> u32 {
+    let Some((window, notes, _, zero)) = begin(&context) else { return xdp_action::XDP_ABORTED };
+    let (kind, start) = sip::start_line(window, zero);
+    notes.set_start(kind, start);
+    let seconds = match sip::retry_after(window, notes.message().start) {
+        Some(seconds) => seconds as u64,
+        None => u64::MAX,
+    };
+    match RETRY_AFTER.set(0, seconds, 0) {
         Ok(()) => xdp_action::XDP_PASS,
         Err(_) => xdp_action::XDP_ABORTED,
     }

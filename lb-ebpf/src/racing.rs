@@ -224,6 +224,10 @@ impl Inspect for Message {
     fn ring_key(&self, _by: u8) -> Option<u64> {
         None
     }
+    #[inline(always)]
+    fn retry_after(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// Stops until the other CPU is done with what is held, or patience ends. While it has not even dealt with the last stop

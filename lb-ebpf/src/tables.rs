@@ -267,8 +267,8 @@ impl Tables for KernelTables {
         apart::reopen(key, from, to, branch);
     }
     #[inline(always)]
-    fn turned_away(&self, backend: u16, service: u16) {
-        apart::turned_away(backend, service);
+    fn turned_away(&self, backend: u16, service: u16, retry_after: Option<u32>) {
+        apart::turned_away(backend, service, retry_after);
     }
     #[inline(always)]
     fn remember(&self, opening: &Opening) -> Remembered {

@@ -7,8 +7,8 @@
 use lb_common::{
     limits::{
         MAX_CALL_ID, MAX_DIALOG_STEPS, MAX_DIALOG_TAIL_STEPS, MAX_DISPLAY_STEPS, MAX_LEADING, MAX_LWS,
-        MAX_METHOD, MAX_PARAMETER, MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS, MAX_SCAN_STEPS, MAX_USER,
-        MAX_USER_STEPS, SCAN_BLOCK,
+        MAX_METHOD, MAX_PARAMETER, MAX_PARAMETER_LWS, MAX_PARAMETER_STEPS, MAX_RETRY_AFTER_DIGITS,
+        MAX_RETRY_AFTER_SPACES, MAX_RETRY_AFTER_STEPS, MAX_SCAN_STEPS, MAX_USER, MAX_USER_STEPS, SCAN_BLOCK,
     },
     sip::{Kind, Method},
 };
@@ -37,6 +37,8 @@ pub struct Message<'a> {
     pub branch: Option<&'a [u8]>,
     /// The users of the URIs in From, To and the request line.
     pub users: [Option<&'a [u8]>; 3],
+    /// The seconds of the Retry-After.
+    pub retry_after: Option<u32>,
 }
 
 /// A Call-ID.
@@ -65,6 +67,7 @@ pub fn read(datagram: &[u8]) -> Message<'_> {
             headers.to.and_then(header_user),
             request_user(&datagram[from..]),
         ],
+        retry_after: retry_after(datagram, from),
     }
 }
 
@@ -328,6 +331,26 @@ fn user<'a>(uri: Bytes<'a>, ends: &[u8]) -> Option<Bytes<'a>> {
     }
     let user = accept(take_while(|b| b > b' ' && !b"@:;>".contains(&b)), text)?.1;
     (!user.is_empty()).then(|| &user[..user.len().min(MAX_USER)])
+}
+
+/// The seconds of a Retry-After (RFC 3261 section 25.1), which the first line that looks like one at first sight must be.
+fn retry_after(datagram: Bytes<'_>, from: usize) -> Option<u32> {
+    let mut reader = Reader::new(datagram, from, 0, MAX_RETRY_AFTER_STEPS, false);
+    reader.stride = Stride::Word;
+    let text = loop {
+        let line = &datagram[reader.next_line()?..];
+        if let Some((rest, _)) = accept(tag_no_case("Retry-Af"), line) {
+            break rest;
+        }
+    };
+    let spaces = |text| accept(take_while_m_n(0, MAX_RETRY_AFTER_SPACES, is_space), text);
+    let (text, _) = spaces(accept(tag_no_case("ter"), text)?.0)?;
+    let (text, _) = spaces(accept(char(':'), text)?.0)?;
+    let digits = take_while_m_n(1, MAX_RETRY_AFTER_DIGITS, |b: u8| b.is_ascii_digit());
+    let end = peek(alt((eof, recognize(one_of(" \t\r\n(;")))));
+    let (_, digits) = accept(terminated(digits, end), text)?;
+    let number = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    Some(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// Whether a line that starts so continues the one before.

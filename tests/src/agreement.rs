@@ -23,6 +23,8 @@ pub struct Scan {
     pub branch: u32,
     /// Keys of the users in From, To and the request line.
     pub users: [Option<u64>; 3],
+    /// The seconds of the Retry-After.
+    pub retry_after: Option<u32>,
 }
 
 /// A Call-ID as a scan reports it.
@@ -58,7 +60,8 @@ pub fn scan(datagram: &[u8], key: &HashKey) -> Scan {
     let headers = sip::dialog_headers(window, notes, key);
     let users = [hash_by::FROM_USER, hash_by::TO_USER, hash_by::REQUEST_USER]
         .map(|which| sip::user_key(window, notes, from, which, key));
-    Scan { kind, call_id, to_tag: headers.to_tag, branch: headers.branch, users }
+    let retry_after = sip::retry_after(window, from);
+    Scan { kind, call_id, to_tag: headers.to_tag, branch: headers.branch, users, retry_after }
 }
 
 /// What the scanner should find: the reference parser's answer, hashed.
@@ -76,6 +79,7 @@ pub fn expect(message: &Message<'_>, key: &HashKey) -> Scan {
         to_tag: parameter(message.to_tag),
         branch: parameter(message.branch),
         users: message.users.map(|user| user.map(|user| SipHash13::of(key, user))),
+        retry_after: message.retry_after,
     }
 }
 

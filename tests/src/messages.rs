@@ -134,9 +134,32 @@ fn header() -> impl Strategy<Value = String> {
         3 => (name(&["To", "t", "TO", "T"]), white(), address()).prop_map(|(n, w, v)| n + &w + &v),
         3 => (name(&["From", "f", "FROM", "F"]), white(), address()).prop_map(|(n, w, v)| n + &w + &v),
         2 => (name(&["Via", "v", "VIA", "V"]), white(), via()).prop_map(|(n, w, v)| n + &w + &v),
+        2 => retry_after(),
         3 => ("[A-Za-z][a-z-]{0,14}: ?[ -~]{0,70}").prop_map(|s| s),
         2 => near_miss(),
     ]
+}
+
+fn retry_after() -> impl Strategy<Value = String> {
+    let name = select(vec![
+        "Retry-After",
+        "retry-after",
+        "RETRY-aFTER",
+        "Retry-Afters",
+        "Retry-Af",
+        "Retry",
+        "Retry\rAfter",
+    ]);
+    let few = || prop_oneof![8 => Just(" ".to_owned()), 2 => "[ \t]{0,10}", 1 => "\r?\n[ \t]"];
+    let number = prop_oneof![4 => "[0-9]{1,5}", 1 => "[0-9]{0,12}", 1 => "0{0,4}[0-9]{1,8}"];
+    let more = prop_oneof![
+        4 => Just(String::new()),
+        1 => Just(" (in a meeting)".to_owned()),
+        1 => Just(";duration=3600".to_owned()),
+        1 => "[ -~]{0,3}",
+    ];
+    (name, prop_oneof![4 => Just(String::new()), 1 => few()], few(), number, more)
+        .prop_map(|(name, white, w, number, more)| format!("{name}{white}:{w}{number}{more}"))
 }
 
 fn near_miss() -> impl Strategy<Value = String> {

@@ -21,11 +21,11 @@ const MAX_PACKET: usize = 4096 - 256 - 320;
 pub const MAX_DATAGRAM: usize = MAX_PACKET - HEAD;
 
 /// Names of the probes that measure one function each, and of those that [`Probes::scan`] runs.
-pub const NAMES: [&str; 7] =
-    ["start_line", "call_id", "call_key", "dialog_headers", "user_key", "whole", "users"];
+pub const NAMES: [&str; 8] =
+    ["start_line", "call_id", "call_key", "dialog_headers", "user_key", "whole", "users", "retry_after"];
 
 /// Names of the probes that [`Probes::scan`] runs.
-pub const SCAN: [&str; 2] = ["whole", "users"];
+pub const SCAN: [&str; 3] = ["whole", "users", "retry_after"];
 
 /// What a probe returns when it ran to its end.
 const XDP_PASS: u32 = 2;
@@ -66,6 +66,9 @@ impl Probes {
         let [kind, branch, place, hash] = report.get(&0, 0)?;
         let users: Array<&MapData, [u64; 3]> = self.ebpf.map("USERS").context("no map USERS")?.try_into()?;
         let users = users.get(&0, 0)?;
+        let retry_after: Array<&MapData, u64> =
+            self.ebpf.map("RETRY_AFTER").context("no map RETRY_AFTER")?.try_into()?;
+        let retry_after = retry_after.get(&0, 0)?;
         let call_id = match place {
             u64::MAX => Found::Absent,
             place if place == u64::MAX - 1 => Found::Empty,
@@ -77,6 +80,7 @@ impl Probes {
             to_tag: (kind >> 32) as u32,
             branch: branch as u32,
             users: users.map(|user| (user != 0).then_some(user)),
+            retry_after: u32::try_from(retry_after).ok(),
         })
     }
 

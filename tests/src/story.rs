@@ -54,6 +54,8 @@ pub struct Message {
     pub listener: u8,
     /// One of the hashes that the ring may be asked with, see [`lb_common::map::zone::hash_by`].
     pub ring_keys: Option<(u8, u64)>,
+    /// The seconds of its Retry-After.
+    pub retry_after: Option<u32>,
 }
 
 impl Inspect for Message {
@@ -65,6 +67,9 @@ impl Inspect for Message {
     }
     fn ring_key(&self, hash_by: u8) -> Option<u64> {
         self.ring_keys.iter().find(|(by, _)| *by == hash_by).map(|(_, key)| *key)
+    }
+    fn retry_after(&self) -> Option<u32> {
+        self.retry_after
     }
 }
 
@@ -78,6 +83,7 @@ pub fn message(kind: Kind, call_key: u64) -> Message {
         service: 0,
         listener: 0,
         ring_keys: None,
+        retry_after: None,
     }
 }
 

@@ -54,7 +54,7 @@ fn generated_messages_say_something() {
     use proptest::{strategy::ValueTree, test_runner::TestRunner};
     const ROUNDS: usize = 2000;
     let mut runner = TestRunner::deterministic();
-    let mut counts = [0; 9];
+    let mut counts = [0; 10];
     for _ in 0..ROUNDS {
         let message =
             messages::message().new_tree(&mut runner).expect("the generators never reject").current();
@@ -69,15 +69,16 @@ fn generated_messages_say_something() {
             scan.users[0].is_some(),
             scan.users[1].is_some(),
             scan.users[2].is_some(),
+            scan.retry_after.is_some(),
         ];
         for (count, is) in counts.iter_mut().zip(is) {
             *count += usize::from(is);
         }
     }
-    let [value, empty, absent, to_tag, branch, neither, from, to, request] = counts;
+    let [value, empty, absent, to_tag, branch, neither, from, to, request, retry_after] = counts;
     let told = format!(
         "{value} values, {empty} empty, {absent} absent, {to_tag} To tags, {branch} branches, {neither} without either, \
-         users: {from} in From, {to} in To, {request} in request lines"
+         users: {from} in From, {to} in To, {request} in request lines, {retry_after} Retry-Afters"
     );
     let least = ROUNDS / 50;
     assert!(counts.iter().all(|count| *count > least), "{told}");

@@ -14,8 +14,10 @@ use lb_tests::{
     daemon::{Config, Limits, Node},
     needs_bpf,
     process::wait_until,
+    sipp::{self, Load, scenario::Scenario},
     topology::{CLIENT, Forwarding, Lab},
 };
+use sipsteer::dataplane::clock::monotonic;
 use std::{collections::BTreeMap, net::SocketAddrV4, time::Duration};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -258,5 +260,33 @@ fn a_server_that_refuses_counts_as_full_for_a_while() -> Result<()> {
     }
     let seen: Vec<usize> = Server::stop_all(servers)?.iter().map(|record| record.calls.len()).collect();
     assert_eq!(seen, [1, 30], "after its first refusal it is left alone");
+    Ok(())
+}
+
+#[test]
+fn a_server_says_itself_for_how_long_it_is_full() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 1)?;
+    // The Retry-After of SIPp's 503 is 2.
+    let server = sipp::Server::start(&lab, &lab.backends[0], Scenario::Unavailable, PATIENCE)?;
+    let config = Config::of(&lab).trunks("full_after_refusal = \"retry-after\"");
+    let node = Node::new(&lab, &config)?;
+    let _daemon = node.start(&["--ephemeral"])?;
+    let refused = Load::calls(1, 1).of(Scenario::Unavailable);
+    let before = monotonic();
+    assert_eq!(sipp::Caller::start(&lab, &refused)?.wait()?.ok, 1);
+    let after = monotonic();
+    let load = node.loads()?["sw1"];
+    assert_eq!(load.refusals, 1);
+    let said = Duration::from_secs(2).as_nanos() as u64;
+    let until = load.full_until;
+    assert!((before + said..=after + said).contains(&until), "{before} {after} {until}");
+    // Until then nobody asks it, whoever wants to: the balancer says 503.
+    wait_until("it is asked again", PATIENCE, || {
+        assert_eq!(sipp::Caller::start(&lab, &refused)?.wait()?.ok, 1);
+        Ok(node.loads()?["sw1"].refusals == 2)
+    })?;
+    assert!(monotonic() >= until);
+    assert_eq!(server.stop()?.calls, 2);
     Ok(())
 }

@@ -134,7 +134,7 @@ fn same_kind(message: &Message, kind: Kind) -> bool {
 fn a_scan_compares_all_its_fields() {
     let scan =
         agreement::scan(b"ACK sip:r@h SIP/2.0\nf:<sip:f@h>\nt:<sip:t@h>;tag=1\nv:z;branch=2\ni:3\n\n", &KEY);
-    let Scan { kind: _, call_id: _, to_tag, branch, users } = scan;
+    let Scan { kind: _, call_id: _, to_tag, branch, users, retry_after } = scan;
     let [from, to, request] = users;
     assert!(from.is_some() && to.is_some() && request.is_some(), "{users:?}");
     for other in [
@@ -143,6 +143,7 @@ fn a_scan_compares_all_its_fields() {
         Scan { users: [None, to, request], ..scan },
         Scan { users: [from, None, request], ..scan },
         Scan { users: [from, to, None], ..scan },
+        Scan { retry_after: retry_after.xor(Some(1)), ..scan },
     ] {
         assert_ne!(scan, other);
     }

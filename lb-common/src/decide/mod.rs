@@ -223,8 +223,8 @@ pub trait Tables: Sized {
         steer::reopen(self, key, from, to, branch);
     }
     /// [`reply::turned_away`], likewise.
-    fn turned_away(&self, backend: u16, service: u16) {
-        reply::turned_away(self, backend, service);
+    fn turned_away(&self, backend: u16, service: u16, retry_after: Option<u32>) {
+        reply::turned_away(self, backend, service, retry_after);
     }
     /// [`table::settle`], likewise.
     fn settle(&self, key: &DialogKey) -> u16 {
@@ -246,6 +246,8 @@ pub trait Inspect {
     /// What the ring is asked with instead of the Call-ID, see [`crate::map::zone::hash_by`]: a hash of the user or address
     /// that the message carries there. `None`: it carries none.
     fn ring_key(&self, hash_by: u8) -> Option<u64>;
+    /// The seconds of its Retry-After.
+    fn retry_after(&self) -> Option<u32>;
 }
 
 /// What is known of a packet before the decision.

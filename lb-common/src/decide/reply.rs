@@ -7,7 +7,7 @@ use super::{
     track::{self, Seen, Sender},
 };
 use crate::{
-    limits::MAX_SERVICES_PER_BACKEND,
+    limits::{MAX_RETRY_AFTER_SECONDS, MAX_SERVICES_PER_BACKEND},
     map::{
         backend::BackendAddress,
         dialog::{DialogKey, Phase},
@@ -95,7 +95,9 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Outbound<'_>, inspect:
                 && change.before.phase != change.after.phase
                 && change.after.phase == Phase::TurnedAway as u8
             {
-                tables.turned_away(state.backend, service);
+                let believes = tables.policy(service).believes_retry_after != 0;
+                let retry_after = if believes { inspect.retry_after() } else { None };
+                tables.turned_away(state.backend, service, retry_after);
             }
         }
         return Following::Done(Leaving { service, listener: state.listener, verdict: Verdict::Reply });
@@ -118,14 +120,21 @@ fn turns_away<T: Tables>(tables: &T, kind: Kind, service: u16) -> bool {
     }
 }
 
-/// A backend has turned a call away: it is counted, and the backend counts as full for a while if the service wants that.
+/// A backend has turned a call away: it is counted, and the backend counts as full for a while if the service wants that: for
+/// as long as the backend said, if it is asked.
 #[inline(always)]
-pub fn turned_away<T: Tables>(tables: &T, backend: u16, service: u16) {
+pub fn turned_away<T: Tables>(tables: &T, backend: u16, service: u16, retry_after: Option<u32>) {
     let Some(load) = tables.backend_load(backend) else { return };
     load.count(Counted::Refusals);
-    let milliseconds = tables.policy(service).full_after_refusal_ms as u64;
-    if milliseconds != 0 {
-        load.set_full_until(tables.nanoseconds() + milliseconds * 1_000_000);
+    let milliseconds = match retry_after {
+        Some(seconds) if seconds < MAX_RETRY_AFTER_SECONDS => seconds as u64 * 1000,
+        Some(_) => MAX_RETRY_AFTER_SECONDS as u64 * 1000,
+        None => tables.policy(service).full_after_refusal_ms as u64,
+    };
+    let until = tables.nanoseconds() + milliseconds * 1_000_000;
+    // What it said before still holds: it may refuse several calls that were on their way.
+    if milliseconds != 0 && until > load.full_until() {
+        load.set_full_until(until);
     }
 }
 

@@ -98,9 +98,12 @@ pub struct Policy {
     pub bound: u16,
     /// The preferred ceiling of utilisation, in units of 1/1024.
     pub target: u16,
+    /// 1: a backend counts as full for as long as the Retry-After of its own 503 says, within
+    /// [`MAX_RETRY_AFTER_SECONDS`](crate::limits::MAX_RETRY_AFTER_SECONDS).
+    pub believes_retry_after: u8,
     /// Explicit padding.
-    pub _pad: u16,
-    /// How long a backend counts as full after its own 503, in milliseconds; 0: it does not.
+    pub _pad: u8,
+    /// How long a backend counts as full after its own 503 otherwise, in milliseconds; 0: it does not.
     pub full_after_refusal_ms: u32,
     /// Numbers of the zones, tier by tier.
     pub zones: [u16; MAX_TIERS as usize],

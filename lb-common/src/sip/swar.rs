@@ -82,6 +82,12 @@ pub(super) const fn first_of_block(block: [u64; 4], byte: u8) -> u32 {
     }
 }
 
+/// 1 if a number is 0, else 0. Arithmetic, because every branch is a path that the kernel's verifier walks.
+#[inline(always)]
+pub(super) const fn is_zero(number: u64) -> u32 {
+    (!(number | number.wrapping_neg()) >> 63) as u32
+}
+
 /// The byte at `index`, which is below 8.
 #[inline(always)]
 pub(super) const fn byte_of(word: u64, index: u32) -> u8 {
@@ -119,6 +125,12 @@ impl Pattern {
     #[inline(always)]
     pub(super) const fn matches(self, word: u64) -> bool {
         (word | self.case) & self.mask == self.want
+    }
+
+    /// 0 if it is, another number if it is not.
+    #[inline(always)]
+    pub(super) const fn difference(self, word: u64) -> u64 {
+        (word | self.case) & self.mask ^ self.want
     }
 
     /// Whether the first byte is.

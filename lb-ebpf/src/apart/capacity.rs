@@ -1,5 +1,6 @@
 //! The part that deals with what backends and zones carry.
 
+use super::{number_of_seconds, seconds_of_number};
 use crate::tables::KernelTables;
 use lb_common::{
     decide::{
@@ -142,14 +143,14 @@ pub extern "C" fn sipsteer_reopen(call_key: u64, service: u64, backends: u64, br
 
 /// [`reply::turned_away`].
 #[inline(always)]
-pub fn turned_away(backend: u16, service: u16) {
-    sipsteer_turned_away(backend as u64, service as u64);
+pub fn turned_away(backend: u16, service: u16, retry_after: Option<u32>) {
+    sipsteer_turned_away(backend as u64, service as u64, number_of_seconds(retry_after));
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_turned_away(backend: u64, service: u64) -> u64 {
+pub extern "C" fn sipsteer_turned_away(backend: u64, service: u64, retry_after: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
-    reply::turned_away(&tables, backend as u16, service as u16);
+    reply::turned_away(&tables, backend as u16, service as u16, seconds_of_number(retry_after));
     1
 }

@@ -61,4 +61,9 @@ impl Inspect for Message {
         }
         apart::user_key(&self.packet, self.payload_at, self.scratch, self.scratch.message().start, by)
     }
+
+    #[inline(always)]
+    fn retry_after(&self) -> Option<u32> {
+        apart::retry_after(&self.packet, self.payload_at)
+    }
 }

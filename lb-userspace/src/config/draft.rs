@@ -1,8 +1,8 @@
 //! A file as it was understood so far: what could not be read is absent, and every value knows its place.
 
 use super::{
-    AnswerRates, Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Prefix, Service, Tier,
-    XdpMode, Zone,
+    AnswerRates, Backend, Config, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow, Policy,
+    Prefix, Service, Tier, XdpMode, Zone,
 };
 use lb_common::limits;
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
@@ -63,7 +63,7 @@ pub(super) struct ServiceDraft {
     pub(super) answers_options: bool,
     pub(super) retry_after: Option<RangeInclusive<u32>>,
     pub(super) retries_refused: bool,
-    pub(super) full_after_refusal: Duration,
+    pub(super) full_after_refusal: FullAfterRefusal,
     /// Where keys stand that are about a backend's own answers, and which they are.
     pub(super) refusals: Vec<(&'static str, Span)>,
 }

@@ -246,7 +246,7 @@ fn numbers_within_their_bounds_are_taken_and_others_are_not() {
         ),
         (
             &service,
-            &["full_after_refusal = 0", "full_after_refusal = 3600"],
+            &["full_after_refusal = 0", "full_after_refusal = 3600", "full_after_refusal = 'retry-after'"],
             &["full_after_refusal = -1", "full_after_refusal = 3601"],
         ),
     ] {

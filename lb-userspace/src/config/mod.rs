@@ -23,7 +23,7 @@ mod values;
 pub use answers::{AnswerRates, NoPrefix, Prefix};
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
-pub use service::{Forwarding, HashBy, Overflow, Policy, Service, Tier};
+pub use service::{Forwarding, FullAfterRefusal, HashBy, Overflow, Policy, Service, Tier};
 pub use template::{Answers, template};
 
 use lb_common::limits;

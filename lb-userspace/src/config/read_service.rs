@@ -1,12 +1,12 @@
 //! `[[service]]` to a [`ServiceDraft`]: every key by itself.
 
 use super::{
-    Forwarding, HashBy, Overflow, Policy,
+    Forwarding, FullAfterRefusal, HashBy, Overflow, Policy,
     complaint::Code,
     draft::{ServiceDraft, TierDraft},
     read::required_name,
     report::{Report, words},
-    section::{Section, boolean, integer, text, texts, wrong_type},
+    section::{Section, boolean, text, texts, wrong_type},
     values::{self, Choice, choice},
 };
 use std::time::Duration;
@@ -20,8 +20,6 @@ const BOUNDS: [f64; 2] = [1.0, 10.0];
 const TARGET: u16 = 512;
 /// Bounds of `target_utilisation`.
 const TARGETS: [f64; 2] = [0.01, 1.0];
-/// Longest time that a backend may count as full after its own 503, in seconds.
-const MAX_FULL_SECONDS: u32 = 3600;
 
 /// `policy`, before its bound is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,9 +82,7 @@ pub(super) fn read_service(value: &Value<'_>, report: &mut Report<'_>) -> Option
     let reason = "it is the part of its capacity that a backend should carry; at 1 it is full";
     let target = service.get("target_utilisation").and_then(|v| values::ratio(v, TARGETS, reason, report));
     let options = service.get("options").and_then(|v| choice(v, "options", OPTIONS, "", report));
-    let reason = "it is counted in seconds; 0: a backend that refuses a call does not count as full";
-    let full = service.get("full_after_refusal");
-    let full = full.and_then(|v| integer(v, 0, MAX_FULL_SECONDS, reason, report)).unwrap_or_default();
+    let full = service.get("full_after_refusal").and_then(|v| values::full_after_refusal(v, report));
     Some(ServiceDraft {
         span: service.span,
         name: required_name(&service, "\"trunks\"", report),
@@ -100,7 +96,7 @@ pub(super) fn read_service(value: &Value<'_>, report: &mut Report<'_>) -> Option
         answers_options: options.unwrap_or(true),
         retry_after: service.get("retry_after").and_then(|v| values::retry_after(v, report)),
         retries_refused: service.get("retry_refused").and_then(|v| boolean(v, report)).unwrap_or(true),
-        full_after_refusal: Duration::from_secs(full.into()),
+        full_after_refusal: full.unwrap_or(FullAfterRefusal::For(Duration::ZERO)),
         refusals: REFUSALS.iter().filter_map(|key| Some((*key, service.key_span(key)?))).collect(),
     })
 }

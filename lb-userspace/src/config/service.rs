@@ -25,9 +25,8 @@ pub struct Service {
     pub retry_after: Option<RangeInclusive<u32>>,
     /// `retry_refused`: whether a call may go elsewhere after a backend's own 503 or 3xx.
     pub retries_refused: bool,
-    /// `full_after_refusal`: how long a backend counts as full after its own 503, at most, and without a Retry-After; zero:
-    /// it does not.
-    pub full_after_refusal: Duration,
+    /// `full_after_refusal`: how long a backend counts as full after its own 503 or 3xx.
+    pub full_after_refusal: FullAfterRefusal,
 }
 
 impl Service {
@@ -35,6 +34,15 @@ impl Service {
     pub fn zones(&self) -> impl Iterator<Item = &str> {
         self.tiers.iter().map(|t| t.zone.as_str())
     }
+}
+
+/// `full_after_refusal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullAfterRefusal {
+    /// So long; zero: not at all.
+    For(Duration),
+    /// As long as its Retry-After says, a second if there is none.
+    RetryAfter,
 }
 
 /// One of a service's zones.

@@ -87,7 +87,8 @@ zones = [{zone}]
 #target_utilisation = 0.5
 # OPTIONS to the service itself. answer: it is answered here; forward: a backend gets it.
 #options = "answer"
-# nat only: after a backend's own 503 or 3xx the call may go elsewhere, and the backend counts as full for so many seconds.
+# nat only: after a backend's own 503 or 3xx the call may go elsewhere, and the backend counts as full for so many seconds, or
+# with "retry-after" for as long as it says, up to a minute.
 #retry_refused = true
 #full_after_refusal = 0
 "#,

@@ -1,7 +1,7 @@
 //! Values with a meaning: names, addresses, durations, words from a list.
 
 use super::{
-    MAX_ANSWERS_PER_SOURCE, MAX_LIMIT, NoPrefix, Prefix,
+    FullAfterRefusal, MAX_ANSWERS_PER_SOURCE, MAX_LIMIT, NoPrefix, Prefix,
     complaint::Code,
     report::{Report, Words, nearest, quoted, words},
     section,
@@ -16,6 +16,8 @@ use toml_span::{Span, Spanned, Value};
 
 /// Longest Retry-After that we give, in seconds.
 const MAX_RETRY_AFTER: u32 = 30;
+/// Longest time that a backend may count as full after its own refusal, in seconds.
+const MAX_FULL_SECONDS: u32 = 3600;
 
 /// What an address is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -329,6 +331,29 @@ pub(super) fn retry_after(value: &Value<'_>, report: &mut Report<'_>) -> Option<
         return None;
     }
     Some(least..=most)
+}
+
+/// How long a backend counts as full after its own refusal: seconds, or "retry-after" for what it says itself.
+pub(super) fn full_after_refusal(value: &Value<'_>, report: &mut Report<'_>) -> Option<FullAfterRefusal> {
+    const REASON: &str = "it is counted in seconds; 0: a backend that refuses a call does not count as full";
+    let remedy = format!("write a whole number from 0 to {MAX_FULL_SECONDS}, or \"retry-after\"");
+    match value.as_str() {
+        Some("retry-after") => Some(FullAfterRefusal::RetryAfter),
+        Some(text) => {
+            let message = format!("{} is no time to count as full for", quoted(text));
+            let reason = "the only word for it is \"retry-after\"; numbers stand without quotes and unit";
+            report.error(Code::UnknownValue, value.span, words(message, reason, remedy));
+            None
+        }
+        None if value.as_integer().is_none() => {
+            section::wrong_type(value, "a whole number or \"retry-after\"", &remedy, report);
+            None
+        }
+        None => {
+            let seconds = section::integer(value, 0, MAX_FULL_SECONDS, REASON, report)?;
+            Some(FullAfterRefusal::For(Duration::from_secs(seconds.into())))
+        }
+    }
 }
 
 /// A word and what it means; `None`: planned, but not in this version.

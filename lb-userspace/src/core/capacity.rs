@@ -1,7 +1,7 @@
 //! What backends, zones and services may carry, as the maps hold it.
 
 use super::standing::Capacity;
-use crate::config::{self, HashBy, Overflow, Policy as Choice};
+use crate::config::{self, FullAfterRefusal, HashBy, Overflow, Policy as Choice};
 use lb_common::map::{
     backend::{Backend, Limits, UNLIMITED, takes_dialogs},
     zone::{Policy, Zone, choice, hash_by},
@@ -12,6 +12,8 @@ use std::time::Duration;
 const NOMINAL_CHANNELS: u32 = 10;
 /// The same for calls per second.
 const NOMINAL_CPS: u32 = 1;
+/// How long a backend counts as full if its own word counts and it said none.
+const WITHOUT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The limits of a backend: those of the configuration, or what it may carry at the moment, whichever is less.
 pub(super) fn limits(backend: &config::Backend, capacity: Option<Capacity>) -> Limits {
@@ -84,7 +86,12 @@ pub(super) fn policy(service: &config::Service, number: impl Fn(&str) -> u16) ->
         retries_refused: u8::from(service.retries_refused && nat),
         bound,
         target: service.target,
-        full_after_refusal_ms: if nat { service.full_after_refusal.as_millis() as u32 } else { 0 },
+        believes_retry_after: u8::from(nat && service.full_after_refusal == FullAfterRefusal::RetryAfter),
+        full_after_refusal_ms: match service.full_after_refusal {
+            FullAfterRefusal::For(time) if nat => time.as_millis() as u32,
+            FullAfterRefusal::RetryAfter if nat => WITHOUT_RETRY_AFTER.as_millis() as u32,
+            _ => 0,
+        },
         ..Policy::default()
     };
     for (number_of_tier, tier) in service.tiers.iter().enumerate().take(policy.zones.len()) {
@@ -171,12 +178,17 @@ mod tests {
     fn a_policy_says_how_and_where() {
         let mut service = service("trunks", &[10], Forwarding::Nat, &["uk", "germany", "singapore"]);
         service.tiers[2].overflow = Overflow::Redirect;
-        service.full_after_refusal = Duration::from_secs(3);
+        service.full_after_refusal = FullAfterRefusal::For(Duration::from_secs(3));
         let number = |zone: &str| zone.len() as u16;
         let nat = policy(&service, number);
         assert_eq!((nat.tiers, nat.redirects, nat.zones[..4].to_vec()), (3, 0b100, vec![2, 7, 9, 0]));
         assert_eq!((nat.choice, nat.bound, nat.target), (choice::CONSISTENT, 1280, 512));
         assert_eq!((nat.retries_refused, nat.full_after_refusal_ms, nat.answers_options), (1, 3000, 1));
+
+        assert_eq!(nat.believes_retry_after, 0);
+        service.full_after_refusal = FullAfterRefusal::RetryAfter;
+        let nat = policy(&service, number);
+        assert_eq!((nat.believes_retry_after, nat.full_after_refusal_ms), (1, 1000));
 
         service.forwarding = Forwarding::L2;
         (service.policy, service.hash_by) = (Choice::PrimarySecondary, HashBy::Source);
@@ -187,8 +199,8 @@ mod tests {
             (1, 0, choice::PRIMARY_SECONDARY, hash_by::SOURCE)
         );
         assert_eq!(
-            (l2.bound, l2.retries_refused, l2.full_after_refusal_ms),
-            (0, 0, 0),
+            (l2.bound, l2.retries_refused, l2.believes_retry_after, l2.full_after_refusal_ms),
+            (0, 0, 0, 0),
             "answers are not seen"
         );
         service.policy = Choice::Consistent { bound: None };

@@ -7,8 +7,8 @@ use super::{
     wishes::{Limit, Will, Wish, Wishes},
 };
 use crate::config::{
-    AnswerRates, Backend, Config, Dialogs, Forwarding, HashBy, Node, Overflow, Policy, Service, Tier,
-    XdpMode, Zone,
+    AnswerRates, Backend, Config, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow, Policy,
+    Service, Tier, XdpMode, Zone,
 };
 use lb_common::map::backend;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -46,7 +46,7 @@ pub(super) fn service(name: &str, listen: &[u8], forwarding: Forwarding, zones: 
         answers_options: true,
         retry_after: None,
         retries_refused: true,
-        full_after_refusal: Duration::ZERO,
+        full_after_refusal: FullAfterRefusal::For(Duration::ZERO),
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Scenario {
     Cancel,
     /// INVITE, 486, ACK.
     Refused,
+    /// INVITE, 503 with a Retry-After of 2 seconds, ACK.
+    Unavailable,
     /// As [`Scenario::Call`], but a 302 is followed, with the same Call-ID (RFC 3261 section 8.1.3.4).
     Redirected,
     /// INVITE, 401, ACK, INVITE with credentials, 180, 200, ACK, BYE, 200 (RFC 3261 22.2: the same Call-ID).
@@ -28,6 +30,7 @@ impl Scenario {
             Scenario::Register => include_str!("register_caller.xml"),
             Scenario::Cancel => include_str!("cancel_caller.xml"),
             Scenario::Refused => include_str!("refused_caller.xml"),
+            Scenario::Unavailable => include_str!("unavailable_caller.xml"),
             Scenario::Redirected => include_str!("redirected_caller.xml"),
             Scenario::Authenticated => include_str!("authenticated_caller.xml"),
         }
@@ -41,6 +44,7 @@ impl Scenario {
             Scenario::Register => include_str!("register_server.xml"),
             Scenario::Cancel => include_str!("cancel_server.xml"),
             Scenario::Refused => include_str!("refused_server.xml"),
+            Scenario::Unavailable => include_str!("unavailable_server.xml"),
             Scenario::Authenticated => include_str!("authenticated_server.xml"),
         }
     }
