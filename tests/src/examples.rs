@@ -6,10 +6,11 @@ use sipsteer::config::{self, Config};
 use std::net::{SocketAddr, SocketAddrV4};
 
 /// Their names and texts, in the order in which a network grows.
-pub const ALL: [(&str, &str); 6] = [
+pub const ALL: [(&str, &str); 7] = [
     ("one-server", include_str!("../../lb-userspace/examples/one-server.toml")),
     ("primary-secondary", include_str!("../../lb-userspace/examples/primary-secondary.toml")),
     ("pool", include_str!("../../lb-userspace/examples/pool.toml")),
+    ("pool-l2", include_str!("../../lb-userspace/examples/pool-l2.toml")),
     ("overflow-redirect", include_str!("../../lb-userspace/examples/overflow-redirect.toml")),
     ("overflow-forward", include_str!("../../lb-userspace/examples/overflow-forward.toml")),
     ("six-zones", include_str!("../../lb-userspace/examples/six-zones.toml")),

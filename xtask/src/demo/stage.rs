@@ -36,6 +36,8 @@ pub(crate) enum Stage {
     PrimarySecondary,
     /// Four servers share the calls evenly
     Pool,
+    /// Four servers share the calls evenly and answer callers themselves
+    PoolL2,
     /// The UK is full: callers are redirected to Germany (302)
     OverflowRedirect,
     /// The UK is full: calls are forwarded to Germany
@@ -55,7 +57,7 @@ impl Stage {
         match self {
             Stage::OneServer => 130,
             Stage::PrimarySecondary => 150,
-            Stage::Pool => 300,
+            Stage::Pool | Stage::PoolL2 => 300,
             Stage::OverflowRedirect | Stage::OverflowForward => 280,
             Stage::SixZones => 320,
         }
