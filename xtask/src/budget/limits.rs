@@ -47,5 +47,13 @@ pub(crate) const NAT: Limit = timed("nat over l2", 40.0, "ns");
 pub(crate) const FURTHER: Limit = timed("each further 100 B before the Call-ID", 15.0, "ns");
 /// Choice and pin.
 pub(crate) const NEW_CALL: Limit = timed("new call", 600.0, "ns");
+/// All buckets with 1,048,576 live dialogs, by any CPU, one packet or push of the daemon after the other.
+pub(crate) const ROUND: Limit = timed("search for old dialogs, a round, 1 M live", 100.0, "ms");
+/// The most that a packet looks at, after a silence; 4 to 17 buckets are due in a jiffy.
+pub(crate) const SHARE: Limit = timed("longest share of a packet, 128 buckets", 100.0, "us");
+/// The most that a push of the daemon looks at.
+pub(crate) const LOOK: Limit = timed("longest look at 256 buckets", 200.0, "us");
+/// The same when every slot holds a call that is over, which gives its channel back.
+pub(crate) const FUNERALS: Limit = timed("longest look at 256 buckets, all 1,024 over", 500.0, "us");
 /// In the daemon.
 pub(crate) const RING: Limit = timed("ring of 65,537 slots, 1,000 backends", 2.0, "ms");

@@ -1,10 +1,11 @@
 //! `cargo xtask budget`: what the data plane may cost, and what it does cost here.
 //!
 //! [`limits`] records what it may. [`stack`] and the kernel's own words give what is the same on every machine;
-//! [`timing`] measures what is not, as differences to an empty program in the same run.
+//! [`timing`] measures what is not, as differences to an empty program in the same run, and [`search`] what old dialogs cost.
 
 mod limits;
 mod message;
+mod search;
 mod stack;
 mod timing;
 
@@ -53,6 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let mut rows = fixed_costs()?;
     if !arguments.check {
         rows.extend(timing::rows()?);
+        rows.extend(search::rows()?);
         rows.push(ring_build());
         if cfg!(debug_assertions) {
             eprintln!(
@@ -115,7 +117,7 @@ fn table(rows: &[Row]) -> String {
             (false, Nature::Fixed) => "EXCEEDED",
             (false, Nature::Timed) => "above",
         };
-        let digits = if row.limit.unit == "ms" || row.limit.unit == "MB" { 1 } else { 0 };
+        let digits = if matches!(row.limit.unit, "ms" | "us" | "MB") { 1 } else { 0 };
         let (Limit { what, limit, unit, .. }, measured, remark) = (row.limit, row.measured, &row.remark);
         // Writing to a String cannot fail.
         let _ =
