@@ -222,6 +222,29 @@ fn no_call_is_refused_while_a_backend_has_room() {
     }
 }
 
+/// The manual says so: the time of one packet is bounded.
+#[test]
+fn in_a_greater_zone_so_many_backends_are_asked_from_the_calls_place_on() {
+    let count = MAX_WALK as u16 + 1;
+    let asked = |choice: u8, free: u16, at: u64| {
+        let limits: Vec<Limits> = (0..count).map(|id| channels(u32::from(id == free))).collect();
+        let story = with_limits(&limits);
+        story.tables.set_policy(0, policy(choice));
+        // No slot of the ring is the free one's.
+        story.tables.set_ring(0, 0, &[(free + 1) % count]);
+        story.arrives(request(Method::Invite, at << 32 | 1)).verdict == Verdict::SteeredNew
+    };
+    for choice in [choice::CONSISTENT, choice::LEAST_LOADED] {
+        for (free, at, found) in [(0, 0, true), (count - 1, 0, false), (count - 1, 1, true), (0, 1, false)] {
+            assert_eq!(asked(choice, free, at), found, "{choice}: {free} from {at}");
+        }
+    }
+    for at in [0, 1, 7] {
+        assert!(asked(choice::PRIMARY_SECONDARY, count - 2, at));
+        assert!(!asked(choice::PRIMARY_SECONDARY, count - 1, at), "from {at}");
+    }
+}
+
 #[test]
 fn the_ring_is_asked_with_what_the_service_hashes_by() {
     for by in [hash_by::FROM_USER, hash_by::TO_USER, hash_by::REQUEST_USER, hash_by::SOURCE] {

@@ -221,7 +221,10 @@ const WARNINGS: &[Case] = &[
     (9, "policy = 'consistent'\nbound = 2\noverflow = 'redirect'", &[]),
     (9, "policy = 'least-loaded'\nbound = 2", &[(NoEffect, 10)]),
     (9, "policy = 'primary-secondary'\nbound = 'none'", &[(NoEffect, 10)]),
-    (9, "retry_refused = false\nfull_after_refusal = 5", &[]),
+    (9, "retry_refused = false\nfull_after_refusal = 5", &[(NoEffect, 10)]),
+    (9, "retry_refused = true\nfull_after_refusal = 5", &[]),
+    (9, "full_after_refusal = 'retry-after'", &[]),
+    (9, "forwarding = 'l2'\nfull_after_refusal = 'retry-after'", &[(NoEffect, 10)]),
     (
         9,
         "forwarding = 'l2'\nretry_refused = false\nfull_after_refusal = 5",

@@ -116,6 +116,12 @@ fn no_effect(service: &ServiceDraft, report: &mut Report<'_>) {
             let reason = "answers of backends do not pass the balancer";
             report.warn(Code::NoEffect, *span, words(message, reason, "remove it, or use `nat`"));
         }
+    } else if !service.retries_refused
+        && let Some((key, span)) = service.refusals.iter().find(|(key, _)| *key == "full_after_refusal")
+    {
+        let message = format!("`{key}` has no effect with `retry_refused = false`");
+        let reason = "then a backend's own refusal is an answer like any other";
+        report.warn(Code::NoEffect, *span, words(message, reason, "remove one of the two"));
     }
     if let Some(tier) = service.tiers.first()
         && let (Some(span), Overflow::Redirect) = (tier.own_overflow, tier.overflow)
