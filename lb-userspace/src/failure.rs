@@ -3,7 +3,7 @@
 use std::{borrow::Cow, fmt};
 
 /// Which exit status a failure ends the program with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The thing asked about is bad: 1.
@@ -32,7 +32,7 @@ impl Kind {
 }
 
 /// A failure with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Failure {
     /// Decides the exit status.
     pub kind: Kind,

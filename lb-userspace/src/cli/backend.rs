@@ -4,6 +4,7 @@ use super::{
     Context,
     change::{Care, make},
     output::{Output, grouped, table},
+    wait::until_empty,
     zone::{limit, utilisation},
 };
 use crate::{
@@ -18,6 +19,7 @@ use crate::{
         facts::Facts,
     },
 };
+use std::time::Duration;
 
 /// Look at the SIP servers behind the services; drain them, limit them, weight them.
 #[derive(Debug, clap::Subcommand)]
@@ -56,18 +58,25 @@ pub(super) struct ListArguments {
 
 /// Give a backend no new calls; those in progress stay until they end.
 ///
-/// It stays so across reloads and restarts.
+/// It stays so across reloads and restarts. With --wait it ends when no call is left, and tells on stderr how many there are;
+/// exit status 5 when the timeout comes first: then it stays drained.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   sipsteer backend drain sw1 --dry-run
   sipsteer backend drain sw1
-  sipsteer backend drain sw1 --json
+  sipsteer backend drain sw1 --wait --timeout 2h --json
 
 To undo: sipsteer backend enable NAME.")]
 pub(super) struct DrainArguments {
     /// The backend.
     name: String,
+    /// Wait until no call is in progress on it.
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+    /// Longest time to wait: 90s, 5m, 2h.
+    #[arg(long, value_name = "TIME", value_parser = super::time, requires = "wait")]
+    timeout: Option<Duration>,
     #[command(flatten)]
     care: Care,
 }
@@ -164,7 +173,7 @@ pub(super) fn run(command: Command, context: &Context) -> Result<Output, Failure
     let will = |name, will| Change::BackendWill { name, will };
     match command {
         Command::List(arguments) => list(&arguments, context),
-        Command::Drain(DrainArguments { name, care }) => make(will(name, Will::Draining), care, context),
+        Command::Drain(arguments) => drain(arguments, context),
         Command::Enable(EnableArguments { name, care }) => make(will(name, Will::Enabled), care, context),
         Command::Disable(DisableArguments { name, care }) => make(will(name, Will::Disabled), care, context),
         Command::Limit(LimitArguments { name, limits, care }) => {
@@ -174,6 +183,18 @@ pub(super) fn run(command: Command, context: &Context) -> Result<Output, Failure
             make(Change::BackendWeight { name, weight }, care, context)
         }
     }
+}
+
+fn drain(arguments: DrainArguments, context: &Context) -> Result<Output, Failure> {
+    let DrainArguments { name, wait, timeout, care } = arguments;
+    let change = Change::BackendWill { name: name.clone(), will: Will::Draining };
+    let mut output = make(change, care, context)?;
+    if wait {
+        let waited = until_empty(&name, timeout, context)?;
+        output.text.push_str(&format!("\nno call is left on it, after {} s", waited.as_secs()));
+        return output.with("channels", &0)?.with("waited_seconds", &waited.as_secs());
+    }
+    Ok(output)
 }
 
 fn limit_change(name: String, limits: &[(Key, Wanted<Limit>)]) -> Result<Change, Failure> {

@@ -20,6 +20,9 @@ pub(super) struct Care {
     /// Only tell what would happen.
     #[arg(long)]
     dry_run: bool,
+    /// Forget it when the daemon restarts; without this it stays so.
+    #[arg(long)]
+    until_restart: bool,
 }
 
 /// Makes a change, or tells what it would do.
@@ -28,11 +31,12 @@ pub(super) fn make(change: Change, care: Care, context: &Context) -> Result<Outp
         Change::BackendWill { .. } | Change::BackendLimit { .. } | Change::BackendWeight { .. } => "backend",
         Change::ZoneWill { .. } => "zone",
     };
-    let request = ChangeRequest { change, dry_run: care.dry_run };
+    let request = ChangeRequest { change, dry_run: care.dry_run, until_restart: care.until_restart };
     let body: ChangeBody = client::call_with(&context.places.socket(), Method::POST, "/v1/change", &request)?;
     Output::new(what, &body.name, text(what, &body))?
         .with("done", &body.done)?
         .with("dry_run", &body.dry_run)?
+        .with("until_restart", &body.until_restart)?
         .with("channels", &body.channels)?
         .with("undo", &body.undo)?
         .with("lasting", &body.lasting)?
@@ -43,7 +47,8 @@ pub(super) fn make(change: Change, care: Care, context: &Context) -> Result<Outp
 fn text(what: &str, body: &ChangeBody) -> String {
     let ChangeBody { name, done, changes, .. } = body;
     let Some(undo) = &body.undo else {
-        return format!("{what} {name} is so already: {done}; nothing changes");
+        let kept = if body.until_restart || body.dry_run { "" } else { ", also not by a restart" };
+        return format!("{what} {name} is so already: {done}; nothing changes{kept}");
     };
     let calls = match body.channels {
         1 => "1 call in progress".to_owned(),
@@ -56,7 +61,10 @@ fn text(what: &str, body: &ChangeBody) -> String {
         Some(line) => format!("in the configuration file that would be: {line}\n"),
         None => String::new(),
     };
-    format!(
-        "{what} {name}: {done}; {calls}\n{changes}\nit stays so across reloads and restarts\n{lasting}to undo: {undo}"
-    )
+    let kept = if body.until_restart {
+        "it stays so across reloads, until the daemon restarts"
+    } else {
+        "it stays so across reloads and restarts"
+    };
+    format!("{what} {name}: {done}; {calls}\n{changes}\n{kept}\n{lasting}to undo: {undo}")
 }

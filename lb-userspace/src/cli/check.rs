@@ -48,7 +48,7 @@ struct FailureView {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Failure> {
     let mut warnings = None;
-    let config = file::load(&arguments.file, |w| warnings = Some(w.clone()))?;
+    let config = file::load(&arguments.file, |w| warnings = Some(w.clone()))?.config;
     let warnings = warnings.unwrap_or_default();
     let mut text = warnings.render(false);
     let findings = if arguments.host { look_at_host(&config, context)? } else { Vec::new() };

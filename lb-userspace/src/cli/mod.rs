@@ -13,8 +13,10 @@ mod init;
 mod output;
 mod reload;
 mod run;
+mod schema;
 mod service;
 mod status;
+mod wait;
 mod zone;
 
 use crate::{
@@ -25,7 +27,7 @@ use crate::{
 };
 use clap::{Parser, Subcommand};
 use output::Output;
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 /// What `--help` ends with.
 const AFTER_HELP: &str = "\
@@ -63,6 +65,8 @@ enum Command {
     Init(init::Arguments),
     Check(check::Arguments),
     Reload(reload::Arguments),
+    Confirm(reload::ConfirmArguments),
+    Undo(reload::UndoArguments),
     Status(status::Arguments),
     #[command(subcommand)]
     Backend(backend::Command),
@@ -74,6 +78,7 @@ enum Command {
     Dialog(dialog::Command),
     Counters(counters::Arguments),
     Detach(detach::Arguments),
+    Schema(schema::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -85,6 +90,8 @@ impl Command {
             Command::Init(_) => "init",
             Command::Check(_) => "check",
             Command::Reload(_) => "reload",
+            Command::Confirm(_) => "confirm",
+            Command::Undo(_) => "undo",
             Command::Status(_) => "status",
             Command::Backend(backend::Command::List(_)) => "backend-list",
             Command::Backend(backend::Command::Drain(_)) => "backend-drain",
@@ -99,6 +106,7 @@ impl Command {
             Command::Dialog(dialog::Command::Show(_)) => "dialog-show",
             Command::Counters(_) => "counters",
             Command::Detach(_) => "detach",
+            Command::Schema(_) => "schema",
             Command::Completions(_) => "completions",
         }
     }
@@ -141,7 +149,9 @@ fn dispatch(command: Command, context: &Context) -> Result<Output, Failure> {
         Command::Run(arguments) => run::run(arguments, context),
         Command::Init(arguments) => init::run(&arguments),
         Command::Check(arguments) => check::run(&arguments, context),
-        Command::Reload(_) => reload::run(context),
+        Command::Reload(arguments) => reload::run(&arguments, context),
+        Command::Confirm(_) => reload::confirm(context),
+        Command::Undo(_) => reload::undo(context),
         Command::Status(arguments) => status::run(&arguments, context),
         Command::Backend(command) => backend::run(command, context),
         Command::Zone(zone::Command::List(_)) => zone::list(context),
@@ -151,11 +161,41 @@ fn dispatch(command: Command, context: &Context) -> Result<Output, Failure> {
         Command::Dialog(dialog::Command::Show(arguments)) => dialog::show(&arguments, context),
         Command::Counters(arguments) => counters::run(&arguments, context),
         Command::Detach(arguments) => detach::run(&arguments, context),
+        Command::Schema(_) => schema::run(),
         Command::Completions(arguments) => completions::run(&arguments),
     }
+}
+
+/// A time on the command line: `90s`, `5m`, `2h`.
+fn time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: write a whole number and s, m or h, as in 5m");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let seconds = u64::from(number) * unit;
+    if seconds == 0 { Err(wrong()) } else { Ok(Duration::from_secs(seconds)) }
 }
 
 /// The configuration file of commands that want one.
 fn default_config() -> PathBuf {
     PathBuf::from(config::DEFAULT_PATH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(time("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(time("24h"), Ok(Duration::from_secs(86_400)));
+        for wrong in ["", "5", "s", "-1s", "1.5h", "0s", "5d", "4294967296s", "5µ"] {
+            assert!(time(wrong).unwrap_err().contains("as in 5m"), "{wrong}");
+        }
+    }
 }

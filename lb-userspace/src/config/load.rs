@@ -24,6 +24,8 @@ pub struct Loaded {
     pub config: Config,
     /// What somebody should know about it; none of them refuses it.
     pub warnings: Complaints,
+    /// What it was read from.
+    pub text: String,
 }
 
 /// Reads a file. The only function here that touches the world.
@@ -81,7 +83,7 @@ pub fn parse(text: &str, file_name: &str) -> Result<Loaded, Complaints> {
     let refused = report.refuses();
     let complaints = report.finish(skipped);
     match draft.finish() {
-        Some(config) if !refused => Ok(Loaded { config, warnings: complaints }),
+        Some(config) if !refused => Ok(Loaded { config, warnings: complaints, text: text.to_owned() }),
         _ => Err(complaints),
     }
 }

@@ -52,6 +52,8 @@ pub struct Config {
     pub dialogs: Dialogs,
     /// How many answers of our own go out.
     pub answers: AnswerRates,
+    /// `[metrics]` `listen`: where metrics are served over TCP; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Services, in the order of the file.
     pub services: Vec<Service>,
     /// Zones, in the order of the file; zones that only backends or services name are not declared here.

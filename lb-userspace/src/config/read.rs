@@ -10,7 +10,7 @@ use super::{
     values::{self, Choice, choice},
 };
 use lb_common::limits;
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use toml_span::{Span, Spanned, Value};
 
 /// Weight of a backend that sets none.
@@ -28,7 +28,7 @@ const XDP_MODES: &[Choice<XdpMode>] =
 
 /// Reads the whole file.
 pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
-    const KEYS: &[&str] = &["node", "dialogs", "answers", "service", "zone", "backend"];
+    const KEYS: &[&str] = &["node", "dialogs", "answers", "metrics", "service", "zone", "backend"];
     let Some(file) = Section::new("the file", root, KEYS, report) else { return Draft::default() };
     let node = table(file.get("node"), "[node]", report);
     if file.get("node").is_none() {
@@ -42,6 +42,9 @@ pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
     }
     if let Some(value) = table(file.get("answers"), "[answers]", report) {
         draft.answers = read_answers(value, report);
+    }
+    if let Some(value) = table(file.get("metrics"), "[metrics]", report) {
+        draft.metrics = read_metrics(value, report);
     }
     for value in tables(file.get("service"), "[[service]]", report) {
         draft.services.extend(read_service(value, report));
@@ -110,6 +113,20 @@ fn read_dialogs(value: &Value<'_>, report: &mut Report<'_>) -> DialogsDraft {
     let max = dialogs.get("max").and_then(|v| integer(v, LEAST_DIALOGS, limits::MAX_DIALOGS, reason, report));
     let shortened = dialogs.get("shortened").filter(|v| boolean(v, report) == Some(true)).map(|v| v.span);
     DialogsDraft { max, ended, unanswered, answered, subscribed, shortened }
+}
+
+fn read_metrics(value: &Value<'_>, report: &mut Report<'_>) -> Option<SocketAddr> {
+    const EXAMPLE: &str = "\"127.0.0.1:9464\"";
+    let metrics = Section::new("[metrics]", value, &["listen"], report)?;
+    let listen = text(metrics.required("listen", EXAMPLE, report)?, EXAMPLE, report)?;
+    let address = listen.value.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
+    if address.is_none() {
+        let reason = "it is an address of this host and a TCP port, which Prometheus asks";
+        let words =
+            words("not an address with a port", reason, format!("write for instance `listen = {EXAMPLE}`"));
+        report.error(Code::BadAddress, listen.span, words);
+    }
+    address
 }
 
 fn read_answers(value: &Value<'_>, report: &mut Report<'_>) -> AnswersDraft {

@@ -1,6 +1,8 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{lock::Lock, recent::Recent, run, start::Options};
+use super::{
+    listener::Watching, lock::Lock, measure::Measures, recent::Recent, run, start::Options, trial::Trial,
+};
 use crate::{
     config::Config,
     core::{
@@ -58,8 +60,14 @@ pub struct Daemon {
     pub(super) options: Options,
     pub(super) _lock: Lock,
     pub(super) config: Config,
+    /// What the configuration was read from.
+    pub(super) text: String,
+    /// A configuration that is undone unless it is confirmed, or that was.
+    pub(super) trial: Option<Trial>,
     /// What operators want beyond it.
     pub(super) wishes: Wishes,
+    /// The part of that which a restart finds again.
+    pub(super) kept: Wishes,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -73,6 +81,8 @@ pub struct Daemon {
     pub(super) swept: u64,
     pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
+    pub(super) measures: Measures,
+    pub(super) watching: Watching,
 }
 
 impl Daemon {
@@ -97,6 +107,7 @@ impl Daemon {
 
     /// Once a second: has the kernel look for old dialogs, and sees whether removed backends are free.
     pub(super) async fn tick(&mut self) {
+        let start = Instant::now();
         if let Err(failure) = self.tend() {
             tracing::error!("{failure}");
         }
@@ -104,6 +115,8 @@ impl Daemon {
         if let Err(failure) = self.note_recent() {
             tracing::error!("{failure}");
         }
+        self.end_trial().await;
+        self.serve_metrics();
         run::notify(&[NotifyState::Watchdog]);
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed && Instant::now() >= self.census_due {
@@ -112,6 +125,7 @@ impl Daemon {
             }
             self.census_due = Instant::now() + CENSUS;
         }
+        self.measures.loop_duration.observe(start.elapsed().as_secs_f64());
     }
 
     /// Has the kernel look at the buckets that packets have not looked at in the last second.
@@ -159,7 +173,7 @@ impl Daemon {
         let facts = Facts {
             node: self.config.node.name.clone(),
             config: self.options.config.clone(),
-            differences: self.wishes.differences(&self.config),
+            differences: self.wishes.differences(&self.config, &self.kept),
         };
         if let Err(e) = facts.write(&self.options.places.facts()) {
             tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
@@ -174,7 +188,7 @@ impl Daemon {
             let reason = self.neighbours.reason(*id)?;
             Some((self.backend_name(*id), reason.to_string()))
         });
-        status.differences = self.wishes.differences(&self.config);
+        status.differences = self.wishes.differences(&self.config, &self.kept);
         for service in &mut status.services {
             service.recent = self.recent.of(service.id).map(|(length, calls)| RecentView::new(length, calls));
         }
@@ -185,6 +199,8 @@ impl Daemon {
             config: self.options.config.display().to_string(),
             configured: self.since.configured.to_string(),
             reload_refused: self.reload_refused.clone(),
+            trial: self.trial.as_ref().map(Trial::view),
+            metrics: self.watching.view(),
             unresolved: unresolved.collect(),
             slow_path: self.slow_path_view(),
         });

@@ -1,7 +1,7 @@
 //! The configuration file, for the daemon and the CLI: a refused one becomes a [`Failure`] that holds all complaints.
 
 use crate::{
-    config::{self, Complaints, Config},
+    config::{self, Complaints, Loaded},
     failure::Failure,
 };
 use std::path::Path;
@@ -10,13 +10,29 @@ use std::path::Path;
 ///
 /// # Errors
 /// All complaints at once, as text and as data.
-pub fn load(path: &Path, warn: impl FnOnce(&Complaints)) -> Result<Config, Failure> {
-    match config::load(path) {
+pub fn load(path: &Path, warn: impl FnOnce(&Complaints)) -> Result<Loaded, Failure> {
+    told(config::load(path), path, warn)
+}
+
+/// Takes a text that was this file's once.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(text: &str, path: &Path, warn: impl FnOnce(&Complaints)) -> Result<Loaded, Failure> {
+    told(config::parse(text, &path.to_string_lossy()), path, warn)
+}
+
+fn told(
+    read: Result<Loaded, Complaints>,
+    path: &Path,
+    warn: impl FnOnce(&Complaints),
+) -> Result<Loaded, Failure> {
+    match read {
         Ok(loaded) => {
             if !loaded.warnings.is_empty() {
                 warn(&loaded.warnings);
             }
-            Ok(loaded.config)
+            Ok(loaded)
         }
         Err(complaints) => Err(refused(path, &complaints)),
     }

@@ -1,8 +1,10 @@
 //! The daemon: brings the data plane up, keeps its maps true, answers on its socket.
 //!
 //! * [`start`]: checks first, then maps, then programs, then interfaces.
-//! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a file.
-//! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket.
+//! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a
+//!   file. * [`trial`]: a reload that is undone unless somebody confirms it.
+//! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket;
+//!   [`openapi`] describes it.
 //!
 //! Stopping it, in whatever way, leaves the data plane at work.
 
@@ -12,14 +14,18 @@ pub mod client;
 pub mod daemon;
 pub mod file;
 pub mod hash_key;
+mod listener;
 pub mod lock;
+mod measure;
 mod network;
+pub mod openapi;
 pub mod recent;
-mod reload;
+pub mod reload;
 pub mod run;
 mod slow_path;
 pub mod start;
 pub mod state;
+pub mod trial;
 mod zone_loads;
 
 use crate::dataplane::pins::PinDir;
@@ -56,6 +62,11 @@ impl Places {
     /// What operators want beyond the configuration.
     pub fn state(&self) -> PathBuf {
         self.state_dir.join("state.json")
+    }
+
+    /// A reload that awaits confirmation, and what held before it.
+    pub fn trial(&self) -> PathBuf {
+        self.state_dir.join("trial.json")
     }
 
     /// The file that is locked while a daemon runs.

@@ -1,6 +1,7 @@
 //! What became of calls that found no room, in the last minute. Counters only grow; an operator asks about now.
 
 use lb_common::map::counters::ServiceCounter;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// New calls of a service that did not go to the first choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Calls {
     /// To another backend of the first zone.
     pub spilled: u64,

@@ -4,9 +4,10 @@ use super::{
     daemon::Daemon,
     file, hash_key,
     start::{self, check_settings},
+    trial::{self, Trial},
 };
 use crate::{
-    config::Config,
+    config::{Config, Loaded},
     core::{
         lifetimes,
         model::{Circumstances, Model},
@@ -17,40 +18,145 @@ use crate::{
     failure::Failure,
 };
 use jiff::Timestamp;
-use lb_common::map::{backend::Backend, dialog::buckets_for};
+use lb_common::{
+    hash::HashKey,
+    map::{backend::Backend, dialog::buckets_for, settings::Settings},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use tokio::time::Instant;
 
+/// Body of a request for a reload.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Only tell what would happen.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Undo it after so many seconds unless it is confirmed: 1 to 86,400; `null`: never.
+    #[serde(default)]
+    pub confirm_within_seconds: Option<u32>,
+}
+
+/// Body of the answer.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ReloadBody {
+    /// What changes, as a sentence.
+    pub changes: String,
+    /// What changes, by name, a line for each kind of thing.
+    pub details: Vec<String>,
+    /// What changes, for programs.
+    pub plan: Summary,
+    /// Whether it was only asked about.
+    pub dry_run: bool,
+    /// When it is undone unless it is confirmed, RFC 3339; `null`: it is not.
+    pub undone_at: Option<String>,
+}
+
+impl ReloadBody {
+    /// The answer to an undoing.
+    pub(super) fn undone(plan: Summary) -> ReloadBody {
+        ReloadBody {
+            changes: plan.to_string(),
+            details: plan.details(),
+            plan,
+            dry_run: false,
+            undone_at: None,
+        }
+    }
+}
+
+/// A configuration that may be taken.
+struct Candidate {
+    loaded: Loaded,
+    interfaces: Vec<String>,
+    settings: Settings,
+    model: Model,
+}
+
 impl Daemon {
-    /// Takes the configuration file anew. When anything is wrong with it, everything stays as it was.
+    /// Takes the configuration file anew, or tells what that would do. When anything is wrong with it, everything stays as
+    /// it was.
     ///
     /// # Errors
     /// All complaints about the file, or the first thing that is wrong with the host.
-    pub async fn reload(&mut self) -> Result<Summary, Failure> {
-        let result = self.try_reload().await;
-        self.reload_refused = result.as_ref().err().map(ToString::to_string);
-        match &result {
-            Ok(summary) => tracing::info!("reloaded {}: {summary}", self.options.config.display()),
-            Err(failure) => tracing::error!("reload refused, the configuration stays as it was: {failure}"),
+    pub async fn reload(&mut self, request: &ReloadRequest) -> Result<ReloadBody, Failure> {
+        let dry_run = request.dry_run;
+        let result = if dry_run { self.foresee_reload().await } else { self.try_reload(request).await };
+        if !dry_run {
+            self.reload_refused = result.as_ref().err().map(ToString::to_string);
+            match &result {
+                Ok(summary) => tracing::info!("reloaded {}: {summary}", self.options.config.display()),
+                Err(failure) => {
+                    tracing::error!("reload refused, the configuration stays as it was: {failure}");
+                }
+            }
         }
-        result
+        let trial = self.trial.as_ref().filter(|_| !dry_run).map(Trial::view);
+        result.map(|plan| ReloadBody {
+            changes: plan.to_string(),
+            details: plan.details(),
+            plan,
+            dry_run,
+            undone_at: trial.and_then(|trial| trial.until),
+        })
     }
 
-    async fn try_reload(&mut self) -> Result<Summary, Failure> {
-        let config = file::load(&self.options.config, |warnings| {
-            tracing::warn!("{}", warnings.render(false).trim_end());
-        })?;
-        let interfaces = self.wanted_interfaces(&config);
-        start::check_host(&config, &interfaces, &self.options.places.pins, &self.neighbours).await?;
-        self.check_fixed(&config)?;
-        let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
-        let settings = lifetimes::settings(&config, hash_key, self.hz);
+    async fn foresee_reload(&self) -> Result<Summary, Failure> {
+        let candidate = self.candidate(file::load(&self.options.config, start::warn)?).await?;
+        Ok(Plan::between(&self.model, &candidate.model).summary)
+    }
+
+    async fn try_reload(&mut self, request: &ReloadRequest) -> Result<Summary, Failure> {
+        let Some(length) = request.confirm_within_seconds else {
+            self.check_trial()?;
+            let summary = self.take(file::load(&self.options.config, start::warn)?).await?;
+            if self.trial.take().is_some() {
+                self.keep_trial();
+            }
+            return Ok(summary);
+        };
+        let length = Duration::from_secs(length.into());
+        if length.is_zero() || length > trial::LONGEST {
+            let most = trial::LONGEST.as_secs();
+            return Err(Failure::bad("out_of_range", "the time to confirm a reload within is out of range")
+                .remedy(format!("it is from 1 to {most} seconds")));
+        }
+        let loaded = file::load(&self.options.config, start::warn)?;
+        // Before it is taken: a daemon that ends in between must not have confirmed it.
+        let trial = self.prepare_trial(&loaded.text, length)?;
+        match self.take(loaded).await {
+            Ok(summary) => {
+                self.trial = Some(trial);
+                Ok(summary)
+            }
+            Err(failure) => {
+                self.keep_trial();
+                Err(failure)
+            }
+        }
+    }
+
+    /// Looks whether a configuration can be taken; changes nothing.
+    async fn candidate(&self, loaded: Loaded) -> Result<Candidate, Failure> {
+        let config = &loaded.config;
+        let interfaces = self.wanted_interfaces(config);
+        start::check_host(config, &interfaces, &self.options.places.pins, &self.neighbours).await?;
+        self.check_fixed(config)?;
+        let hash_key = self.hash_key_of(config)?;
+        let settings = lifetimes::settings(config, hash_key, self.hz);
         check_settings(&self.settings, &settings, &self.options)?;
         let circumstances = Circumstances { wishes: self.wishes.clone(), ..Circumstances::default() };
-        let model = self
-            .model
-            .next(&config, &circumstances)
-            .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+        let model =
+            self.model.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+        Ok(Candidate { loaded, interfaces, settings, model })
+    }
 
+    /// Makes a configuration hold.
+    pub(super) async fn take(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
+        let Candidate { loaded, interfaces, settings, model } = self.candidate(loaded).await?;
+        let config = loaded.config;
         if config.node.interfaces != self.config.node.interfaces {
             self.attach_all(&config, &interfaces)?;
         }
@@ -58,8 +164,10 @@ impl Daemon {
         self.tables.maps.set_settings(&settings)?;
         self.settings = settings;
         self.config = config;
+        self.text = loaded.text;
         self.since.configured = Timestamp::now();
         self.listen_slowly();
+        self.serve_metrics();
         self.write_facts();
         self.drop_other_links();
         self.set_ports()?;
@@ -68,6 +176,17 @@ impl Daemon {
         self.refresh_neighbours().await;
         self.census_due = Instant::now();
         Ok(summary)
+    }
+
+    /// The key in a configuration's file; a new one would be refused, so none is made.
+    fn hash_key_of(&self, config: &Config) -> Result<HashKey, Failure> {
+        let path = &config.node.hash_key_file;
+        hash_key::read(path)?.ok_or_else(|| {
+            Failure::bad("hash_key", format!("{} is not there", path.display())).remedy(
+                "put the earlier path back into node.hash_key_file, or the earlier key into this file: without it the \
+                 dialogs in the table could not be found",
+            )
+        })
     }
 
     /// Refuses what only a new start can change.
@@ -89,7 +208,12 @@ impl Daemon {
     /// Makes the maps those of a model.
     pub(super) fn change_to(&mut self, model: Model) -> Result<Summary, Failure> {
         let plan = Plan::between(&self.model, &model);
-        if let Err(failure) = self.tables.apply(&plan.writes) {
+        let start = Instant::now();
+        let applied = self.tables.apply(&plan.writes);
+        if !plan.is_empty() {
+            self.measures.map_write_duration.observe(start.elapsed().as_secs_f64());
+        }
+        if let Err(failure) = applied {
             // What was written stays usable; the next plan starts from what really stands there.
             self.model = Model::adopted(self.tables.found()?);
             return Err(failure);

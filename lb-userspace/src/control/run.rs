@@ -1,8 +1,8 @@
 //! The daemon's loop: one thread, woken by signals, the clock, the network and the socket.
 
 use super::{
-    api::{self, Command},
-    daemon::Daemon,
+    api,
+    reload::ReloadRequest,
     start::{self, Options},
 };
 use crate::{
@@ -45,7 +45,9 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     };
     let mut events = Some(events);
     let (commands, mut inbox) = mpsc::channel(16);
-    api::serve(&places.socket(), commands)?;
+    api::serve(&places.socket(), commands.clone())?;
+    daemon.watching.connect(commands);
+    daemon.serve_metrics();
     notify(&[NotifyState::Ready]);
     tracing::info!("ready");
 
@@ -60,7 +62,7 @@ async fn run_async(options: Options) -> Result<(), Failure> {
             _ = signals.interrupt.recv() => break,
             _ = signals.hangup.recv() => {
                 // Told in the log; nobody waits for an answer.
-                let _ = daemon.reload().await;
+                let _ = daemon.reload(&ReloadRequest::default()).await;
             }
             _ = tick.tick() => {
                 if events.is_none() {
@@ -81,7 +83,7 @@ async fn run_async(options: Options) -> Result<(), Failure> {
                 // Connected again at the next tick.
                 None => events = None,
             },
-            Some(command) = inbox.recv() => obey(&mut daemon, command).await,
+            Some(command) = inbox.recv() => daemon.obey(command).await,
         }
     }
     notify(&[NotifyState::Stopping]);
@@ -93,21 +95,6 @@ async fn next(events: &mut Option<Events>) -> Option<Event> {
     match events {
         Some(events) => events.next().await,
         None => pending().await,
-    }
-}
-
-async fn obey(daemon: &mut Daemon, command: Command) {
-    match command {
-        Command::Reload(answer) => {
-            // Whoever asked may be gone.
-            let _ = answer.send(daemon.reload().await);
-        }
-        Command::Change(request, answer) => {
-            let _ = answer.send(daemon.change(&request));
-        }
-        Command::Status(answer) => {
-            let _ = answer.send(daemon.status());
-        }
     }
 }
 

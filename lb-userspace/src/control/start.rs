@@ -4,12 +4,15 @@
 use super::{
     Places,
     daemon::{Daemon, Since},
-    file, hash_key, lock,
+    file, hash_key,
+    listener::Watching,
+    lock,
+    measure::Measures,
     recent::Recent,
-    slow_path, state,
+    slow_path, state, trial,
 };
 use crate::{
-    config::Config,
+    config::{Complaints, Config, Loaded},
     core::{lifetimes, model::Circumstances, model::Model, plan::Plan, wishes::Wishes},
     dataplane::{
         OBJECT, adopt,
@@ -64,8 +67,8 @@ pub async fn check_host(
 /// # Errors
 /// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
 pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
-    let config =
-        file::load(&options.config, |warnings| tracing::warn!("{}", warnings.render(false).trim_end()))?;
+    let loaded = file::load(&options.config, warn)?;
+    let (Loaded { config, text, .. }, trial) = trial::at_start(loaded, &options)?;
     host::check_capabilities()?;
     let lock = lock::take(&options.places)?;
     let pins = &options.places.pins;
@@ -88,7 +91,7 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     } else {
         take_over(&mut tables, &config, &wishes, &settings, &options)?
     };
-    for difference in wishes.differences(&config) {
+    for difference in wishes.differences(&config, &wishes) {
         tracing::info!("{difference}");
     }
 
@@ -102,6 +105,9 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         options,
         _lock: lock,
         config,
+        text,
+        trial,
+        kept: wishes.clone(),
         wishes,
         programs,
         tables,
@@ -115,6 +121,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         swept: 0,
         recent: Recent::default(),
         reload_refused: None,
+        measures: Measures::default(),
+        watching: Watching::default(),
     };
     daemon.listen_slowly();
     daemon.write_facts();
@@ -123,6 +131,11 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     daemon.watch_backends()?;
     first_answers(&mut daemon, &mut events).await;
     Ok((daemon, events))
+}
+
+/// Tells what somebody should know about a configuration that was taken.
+pub(crate) fn warn(warnings: &Complaints) {
+    tracing::warn!("{}", warnings.render(false).trim_end());
 }
 
 /// Fills maps that were just made.

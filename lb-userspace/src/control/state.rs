@@ -47,20 +47,24 @@ pub fn read(path: &Path) -> Result<Wishes, Failure> {
 /// # Errors
 /// When it cannot be written; then it is as it was.
 pub fn write(path: &Path, wishes: &Wishes) -> Result<(), Failure> {
-    replace(path, wishes).map_err(|e| {
-        let kind = if e.kind() == io::ErrorKind::PermissionDenied { Kind::Permission } else { Kind::Bad };
-        Failure::new(kind, "state_unwritable", format!("cannot write {}: {e}", path.display()))
-            .remedy("nothing was changed; see that the daemon may write there and that the disk is not full")
-    })
+    let state = State { schema: SCHEMA.to_owned(), wishes: wishes.clone() };
+    replace(path, &state).map_err(|e| unwritable(path, &e))
 }
 
-fn replace(path: &Path, wishes: &Wishes) -> io::Result<()> {
-    let state = State { schema: SCHEMA.to_owned(), wishes: wishes.clone() };
+/// Why a file of what must outlive the daemon was not written.
+pub(super) fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    let kind = if error.kind() == io::ErrorKind::PermissionDenied { Kind::Permission } else { Kind::Bad };
+    Failure::new(kind, "state_unwritable", format!("cannot write {}: {error}", path.display()))
+        .remedy("nothing was changed; see that the daemon may write there and that the disk is not full")
+}
+
+/// Replaces a file as a whole by a document: after a crash it is the old one or the new one.
+pub(super) fn replace(path: &Path, document: &impl Serialize) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
-    file.write_all(&serde_json::to_vec_pretty(&state)?)?;
+    file.write_all(&serde_json::to_vec_pretty(document)?)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
     fs::rename(&new, path)?;

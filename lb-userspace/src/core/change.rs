@@ -5,12 +5,13 @@ use crate::{
     config::{Config, MAX_LIMIT, MAX_WEIGHT},
     failure::Failure,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// A change, as commands and the API name it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "change", rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "change", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Change {
     /// A backend is enabled, drained or disabled.
     BackendWill {
@@ -47,7 +48,7 @@ pub enum Change {
 }
 
 /// A value, or `file`: what the configuration says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Wanted<T> {
     /// As the configuration says.
@@ -57,7 +58,7 @@ pub enum Wanted<T> {
 }
 
 /// The word `file`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileWord {
     /// `file`.

@@ -27,6 +27,7 @@ pub(super) fn config(services: Vec<Service>, backends: Vec<Backend>) -> Config {
         node,
         dialogs: Dialogs::default(),
         answers: AnswerRates::default(),
+        metrics: None,
         services,
         zones: Vec::new(),
         backends,

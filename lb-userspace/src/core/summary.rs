@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What changes between two models, by name.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Summary {
     /// Services that are new, gone, or changed in address, forwarding, zones or in how they choose.
     pub services: Changes,
@@ -33,7 +33,9 @@ pub struct Summary {
 }
 
 /// Names of what is new, gone and changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(
+    Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct Changes {
     /// New.
     pub added: Vec<String>,
@@ -44,7 +46,7 @@ pub struct Changes {
 }
 
 /// A ring that changes.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct RingChange {
     /// Name of the service.
     pub service: String,
@@ -80,6 +82,19 @@ impl Summary {
         }
     }
 
+    /// What changes by name, a line for each kind of thing.
+    pub fn details(&self) -> Vec<String> {
+        let kinds = [("services", &self.services), ("zones", &self.zones), ("backends", &self.backends)];
+        let mut lines: Vec<String> = kinds
+            .iter()
+            .filter_map(|(what, changes)| Some(format!("{what}: {}", changes.names()?)))
+            .collect();
+        if !self.released.is_empty() {
+            lines.push(format!("released: {}", self.released.join(" ")));
+        }
+        lines
+    }
+
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
         *self == Summary::default()
@@ -104,6 +119,14 @@ impl Changes {
                     .map(|(key, _)| key),
             ),
         }
+    }
+
+    /// Names with their signs; `None`: there are none.
+    fn names(&self) -> Option<String> {
+        let lists = [("+", &self.added), ("-", &self.removed), ("~", &self.changed)];
+        let signed =
+            lists.iter().flat_map(|(sign, names)| names.iter().map(move |name| format!("{sign}{name}")));
+        Some(signed.collect::<Vec<_>>().join(" ")).filter(|names| !names.is_empty())
     }
 
     fn describe(&self, what: &str, parts: &mut Vec<String>) {

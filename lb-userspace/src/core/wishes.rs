@@ -1,15 +1,17 @@
 //! What operators want at the moment beyond what the configuration says: kept by name, across reloads and restarts.
 
 use crate::config::{Config, MAX_LIMIT, MAX_WEIGHT};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt,
     str::FromStr,
 };
 
 /// What an operator wants of a backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Will {
     /// Takes new calls.
@@ -59,7 +61,7 @@ pub struct Wish {
 }
 
 /// One thing that is not as the configuration says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// `backend` or `zone`.
     pub what: String,
@@ -71,14 +73,43 @@ pub struct Difference {
     pub file: String,
     /// What holds now.
     pub now: String,
+    /// What holds after a restart of the daemon; `null`: the same.
+    pub after_restart: Option<String>,
     /// The command that makes it as the configuration says.
     pub undo: String,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Difference { what, name, key, file, now, undo } = self;
-        write!(f, "{what} {name}: {key} is {now}, the file says {file}; to undo: {undo}")
+        let Difference { what, name, key, file, now, after_restart, undo } = self;
+        let restart = match after_restart {
+            Some(then) => format!(" (until a restart, then {then})"),
+            None => String::new(),
+        };
+        write!(f, "{what} {name}: {key} is {now}{restart}, the file says {file}; to undo: {undo}")
+    }
+}
+
+impl Difference {
+    /// One between what the file says, what holds now, and what will after a restart; `None`: there is none.
+    fn between(
+        what: &str,
+        name: &str,
+        key: &str,
+        [file, now, then]: [String; 3],
+        undo: String,
+    ) -> Option<Difference> {
+        let (what, name, key) = (what.to_owned(), name.to_owned(), key.to_owned());
+        let after_restart = (then != now).then_some(then);
+        (now != file || after_restart.is_some()).then_some(Difference {
+            what,
+            name,
+            key,
+            file,
+            now,
+            after_restart,
+            undo,
+        })
     }
 }
 
@@ -116,38 +147,37 @@ impl Wishes {
         config
     }
 
-    /// What is not as the configuration says, in its order. Wishes about what is not in it do not count.
-    pub fn differences(&self, config: &Config) -> Vec<Difference> {
+    /// What is not as the configuration says, in its order, or will not be after a restart, which leaves what is `kept`.
+    /// Wishes about what is not in it do not count.
+    pub fn differences(&self, config: &Config, kept: &Wishes) -> Vec<Difference> {
         let mut differences = Vec::new();
-        for zone in config.zone_names().into_iter().filter(|z| self.disabled_zones.contains(*z)) {
-            differences.push(Difference {
-                what: "zone".to_owned(),
-                name: zone.to_owned(),
-                key: "will".to_owned(),
-                file: "enabled".to_owned(),
-                now: "disabled".to_owned(),
-                undo: format!("sipsteer zone enable {zone}"),
-            });
+        for zone in config.zone_names() {
+            let word =
+                |wishes: &Wishes| if wishes.disabled_zones.contains(zone) { "disabled" } else { "enabled" };
+            let values = ["enabled", word(self), word(kept)].map(str::to_owned);
+            let undo = format!("sipsteer zone enable {zone}");
+            differences.extend(Difference::between("zone", zone, "will", values, undo));
         }
         for backend in &config.backends {
-            let (name, wish) = (&backend.name, self.of(&backend.name));
-            let mut add = |key: &str, file: String, now: Option<String>, undo: String| {
-                if let Some(now) = now.filter(|now| *now != file) {
-                    let (what, name, key) = ("backend".to_owned(), name.clone(), key.to_owned());
-                    differences.push(Difference { what, name, key, file, now, undo });
-                }
+            let (name, wish, after) = (&backend.name, self.of(&backend.name), kept.of(&backend.name));
+            let mut add = |key: &str, values: [String; 3], undo: String| {
+                differences.extend(Difference::between("backend", name, key, values, undo));
             };
-            let enable = format!("sipsteer backend enable {name}");
-            add("will", Will::Enabled.word().to_owned(), Some(wish.will.word().to_owned()), enable);
-            for (key, file, now) in [
-                ("max_cps", backend.max_cps, wish.max_cps),
-                ("max_channels", backend.max_channels, wish.max_channels),
+            let wills = [Will::Enabled, wish.will, after.will].map(|will| will.word().to_owned());
+            add("will", wills, format!("sipsteer backend enable {name}"));
+            for (key, file, now, after) in [
+                ("max_cps", backend.max_cps, wish.max_cps, after.max_cps),
+                ("max_channels", backend.max_channels, wish.max_channels, after.max_channels),
             ] {
-                let undo = format!("sipsteer backend limit {name} {key}=file");
-                add(key, Limit::from(file).to_string(), now.map(|l| l.to_string()), undo);
+                let file = Limit::from(file);
+                let limits =
+                    [file, now.unwrap_or(file), after.unwrap_or(file)].map(|limit| limit.to_string());
+                add(key, limits, format!("sipsteer backend limit {name} {key}=file"));
             }
-            let undo = format!("sipsteer backend weight {name} file");
-            add("weight", backend.weight.to_string(), wish.weight.map(|w| w.to_string()), undo);
+            let file = backend.weight;
+            let weights =
+                [file, wish.weight.unwrap_or(file), after.weight.unwrap_or(file)].map(|w| w.to_string());
+            add("weight", weights, format!("sipsteer backend weight {name} file"));
         }
         differences
     }
@@ -221,6 +251,19 @@ enum LimitText {
     Word(String),
 }
 
+impl JsonSchema for Limit {
+    fn schema_name() -> Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A limit: at most so many calls (0: no new ones), or none.",
+            "anyOf": [{ "type": "integer", "minimum": 0, "maximum": MAX_LIMIT }, { "const": "unlimited" }],
+        })
+    }
+}
+
 impl Serialize for Limit {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -284,7 +327,7 @@ mod tests {
         wishes.change("gone", |w| w.will = Will::Draining);
         wishes.disabled_zones.insert("uk".to_owned());
         let told: Vec<String> = wishes
-            .differences(&simple(2))
+            .differences(&simple(2), &wishes)
             .into_iter()
             .map(|d| format!("{} {} {} {} {}: {}", d.what, d.name, d.key, d.file, d.now, d.undo))
             .collect();
@@ -294,6 +337,29 @@ mod tests {
                 "zone uk will enabled disabled: sipsteer zone enable uk",
                 "backend sw1 max_cps 100 80: sipsteer backend limit sw1 max_cps=file",
                 "backend sw2 will enabled disabled: sipsteer backend enable sw2",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_restart_changes_is_told_even_where_the_file_says_what_holds() {
+        let (mut now, mut kept) = (Wishes::default(), Wishes::default());
+        now.change("sw1", |w| (w.will, w.max_cps) = (Will::Draining, Some(Limit::Calls(80))));
+        kept.change("sw1", |w| w.max_cps = Some(Limit::Calls(80)));
+        kept.change("sw2", |w| w.weight = Some(7));
+        kept.disabled_zones.insert("uk".to_owned());
+        let told: Vec<String> =
+            now.differences(&simple(2), &kept).iter().map(|difference| difference.to_string()).collect();
+        assert_eq!(
+            told,
+            [
+                "zone uk: will is enabled (until a restart, then disabled), the file says enabled; to undo: sipsteer zone \
+                 enable uk",
+                "backend sw1: will is draining (until a restart, then enabled), the file says enabled; to undo: sipsteer \
+                 backend enable sw1",
+                "backend sw1: max_cps is 80, the file says 100; to undo: sipsteer backend limit sw1 max_cps=file",
+                "backend sw2: weight is 100 (until a restart, then 7), the file says 100; to undo: sipsteer backend \
+                 weight sw2 file",
             ]
         );
     }

@@ -14,11 +14,12 @@ use lb_common::map::{
     backend::{Backend, UNLIMITED, name_of},
     service::ServiceKey,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One backend.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendView {
     /// Number in the maps.
     pub id: u16,
@@ -77,7 +78,7 @@ impl BackendView {
 }
 
 /// Where a backend's packets go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NextHopView {
     /// Interface they leave by.
     pub interface: String,

@@ -2,10 +2,11 @@
 
 use crate::{dataplane::maps::Maps, failure::Failure};
 use lb_common::verdict::{Fate, Verdict};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerdictView {
     /// Its name.
     pub verdict: String,
@@ -24,7 +25,7 @@ pub struct VerdictView {
 }
 
 /// A kind of map write that failed in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WriteErrorView {
     /// Error number.
     pub errno: u32,
@@ -32,6 +33,23 @@ pub struct WriteErrorView {
     pub meaning: String,
     /// How often.
     pub count: u64,
+}
+
+/// Everything that the program counts of packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CountersView {
+    /// All verdicts, in the order of their numbers.
+    pub verdicts: Vec<VerdictView>,
+    /// Failed map writes; without those that never happened.
+    pub write_errors: Vec<WriteErrorView>,
+}
+
+/// Everything that the program counts of packets.
+///
+/// # Errors
+/// The kernel's.
+pub fn counters(maps: &Maps) -> Result<CountersView, Failure> {
+    Ok(CountersView { verdicts: verdicts(maps)?, write_errors: write_errors(maps)? })
 }
 
 /// All verdicts, in the order of their numbers.

@@ -13,10 +13,11 @@ use lb_common::{
     },
     sip::{Bytes, call_key},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A call at one service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DialogView {
     /// The service.
     pub service: String,

@@ -4,10 +4,11 @@ use lb_common::map::{
     backend::{Limits, UNLIMITED},
     load::{FULL, Load, Rate, utilisation},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is carried, of what may be.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadView {
     /// Calls in progress.
     pub channels: u64,

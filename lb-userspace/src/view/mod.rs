@@ -7,6 +7,7 @@ pub mod counters;
 pub mod dialogs;
 pub mod facts;
 pub mod loads;
+pub mod metrics;
 pub mod services;
 pub mod slow_path;
 pub mod status;

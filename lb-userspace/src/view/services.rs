@@ -10,6 +10,7 @@ use lb_common::{
     },
     sip::Method,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -34,7 +35,7 @@ const NAMES: [(Method, &str); 15] = [
 const _: () = assert!(NAMES.len() + 1 == METHODS);
 
 /// One service.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceView {
     /// Number in the maps.
     pub id: u16,
@@ -72,7 +73,7 @@ pub struct ServiceView {
 }
 
 /// One of a service's zones.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TierView {
     /// Name of the zone.
     pub zone: String,
@@ -81,7 +82,7 @@ pub struct TierView {
 }
 
 /// What became of new calls lately.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RecentView {
     /// How long that is.
     pub seconds: f64,

@@ -1,11 +1,12 @@
 //! What the daemon answers itself.
 
 use crate::slowpath::serve::Report;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The slow path.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SlowPathView {
     /// Addresses it answers at.
     pub listening: Vec<String>,

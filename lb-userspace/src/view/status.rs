@@ -6,11 +6,12 @@ use crate::{
     dataplane::{attach, maps::Maps, netlink::Link, pins::PinDir},
     failure::Failure,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How the balancer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// All is well.
@@ -22,7 +23,7 @@ pub enum State {
 }
 
 /// The state of the balancer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// How it is.
     pub state: State,
@@ -45,7 +46,7 @@ pub struct Status {
 }
 
 /// The daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DaemonView {
     /// Process id.
     pub pid: u32,
@@ -59,14 +60,53 @@ pub struct DaemonView {
     pub configured: String,
     /// Why the latest reload was refused; `null`: it was not.
     pub reload_refused: Option<String>,
+    /// A configuration that is undone unless it is confirmed, or that was undone; `null`: there is none.
+    pub trial: Option<TrialView>,
+    /// Where metrics are served over TCP; `null`: the configuration names no address.
+    pub metrics: Option<MetricsView>,
     /// Why backends have no next hop, by name.
     pub unresolved: BTreeMap<String, String>,
     /// What it answers itself.
     pub slow_path: SlowPathView,
 }
 
+/// Where metrics are served over TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MetricsView {
+    /// The address.
+    pub listen: String,
+    /// Why they are not; `null`: they are.
+    pub deaf: Option<String>,
+}
+
+/// Whether calls are steered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReadyView {
+    /// Attached, with a configuration, and some backend takes new calls.
+    pub ready: bool,
+    /// How the balancer is.
+    pub state: State,
+    /// What needs attention, as sentences.
+    pub attention: Vec<String>,
+}
+
+impl ReadyView {
+    /// What a state says about it.
+    pub fn of(status: &Status) -> ReadyView {
+        let Status { state, attention, .. } = status.clone();
+        ReadyView { ready: state != State::Down, state, attention }
+    }
+}
+
+/// A configuration on trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TrialView {
+    /// When it is undone, RFC 3339; `null`: it was undone, and what held before it holds, although the file says otherwise.
+    pub until: Option<String>,
+}
+
 /// An interface with the program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceView {
     /// Name.
     pub name: String,
@@ -81,7 +121,7 @@ pub struct InterfaceView {
 }
 
 /// The dialog table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DialogsView {
     /// Entries, those about to be deleted included.
     pub entries: u64,
@@ -161,6 +201,11 @@ impl Status {
             }
             Some(_) => {}
         }
+        let metrics = self.daemon.iter().filter_map(|d| d.metrics.as_ref());
+        attention.extend(
+            metrics.filter_map(|m| Some(format!("no metrics at {}: {}", m.listen, m.deaf.as_ref()?))),
+        );
+        attention.extend(self.daemon.iter().filter_map(|d| d.trial.as_ref()).map(about_trial));
         let attached = self.interfaces.iter().any(|i| i.ifindex != 0);
         let disabled = |b: &BackendView| {
             self.zones.iter().any(|z| z.will == "disabled" && b.zone.as_ref() == Some(&z.name))
@@ -228,6 +273,16 @@ impl Status {
         }
         let (utilisation, target) = zone.load.utilisation.zip(zone.target_utilisation)?;
         zone.hot.then(|| format!("zone {name} is hot: utilisation {utilisation:.2}, target {target:.2}"))
+    }
+}
+
+/// What holds is not for certain what the file says.
+fn about_trial(trial: &TrialView) -> String {
+    match &trial.until {
+        Some(until) => format!("the configuration is undone at {until} unless you run `sipsteer confirm`"),
+        None => "the configuration file was undone, and what held before it holds: mend it, or `sipsteer reload` takes it \
+                 as it is"
+            .to_owned(),
     }
 }
 

@@ -9,11 +9,12 @@ use lb_common::{
         zone::{Zone, zone_will},
     },
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// One zone.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ZoneView {
     /// Number in the maps.
     pub id: u16,

@@ -1,0 +1,197 @@
+//! The API as an OpenAPI 3.1 document. Schemas come from the types themselves; the routes are a table here.
+
+use super::{
+    api::{AliveBody, ConfirmBody, ErrorBody},
+    change::{ChangeBody, ChangeRequest},
+    reload::{ReloadBody, ReloadRequest},
+};
+use crate::view::{
+    counters::CountersView,
+    status::{ReadyView, Status},
+};
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+/// Where schemas stand in the document.
+const SCHEMAS: &str = "/components/schemas";
+
+/// Makes the schema of a type, with a reference to it.
+type Of = fn(&mut SchemaGenerator) -> Schema;
+
+/// A route.
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    /// What it is for.
+    summary: &'static str,
+    /// What stands in the request, and whether it must.
+    request: Option<(Of, bool)>,
+    answer: Answer,
+    /// Whether 503 has the same body.
+    not_ready: bool,
+}
+
+/// What a good answer holds.
+enum Answer {
+    Json(Of),
+    /// Any JSON object.
+    Document,
+    Metrics,
+}
+
+const ROUTES: &[Route] = &[
+    Route {
+        method: "post",
+        path: "/v1/reload",
+        summary: "Takes the configuration file anew, or tells what that would do.",
+        request: Some((SchemaGenerator::subschema_for::<ReloadRequest>, false)),
+        answer: Answer::Json(SchemaGenerator::subschema_for::<ReloadBody>),
+        not_ready: false,
+    },
+    Route {
+        method: "post",
+        path: "/v1/confirm",
+        summary: "Keeps the configuration that awaits confirmation.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<ConfirmBody>),
+        not_ready: false,
+    },
+    Route {
+        method: "post",
+        path: "/v1/undo",
+        summary: "Goes back to what held before the configuration that awaits confirmation.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<ReloadBody>),
+        not_ready: false,
+    },
+    Route {
+        method: "post",
+        path: "/v1/change",
+        summary: "Changes what is wanted of a backend or zone, or tells what that would do.",
+        request: Some((SchemaGenerator::subschema_for::<ChangeRequest>, true)),
+        answer: Answer::Json(SchemaGenerator::subschema_for::<ChangeBody>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/status",
+        summary: "The state of the balancer.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<Status>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/counters",
+        summary: "Packets by verdict, and dialogs that found no place.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<CountersView>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/openapi.json",
+        summary: "This document.",
+        request: None,
+        answer: Answer::Document,
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/metrics",
+        summary: "Everything that is counted, for Prometheus.",
+        request: None,
+        answer: Answer::Metrics,
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/healthz",
+        summary: "Whether the daemon's loop answers.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<AliveBody>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/readyz",
+        summary: "Whether calls are steered: attached, and some backend takes new calls.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<ReadyView>),
+        not_ready: true,
+    },
+];
+
+/// The document.
+pub fn document() -> Value {
+    let settings = || SchemaSettings::draft2020_12().with(|s| s.definitions_path = SCHEMAS.into());
+    // What may be left out of a request stands in every answer.
+    let mut requests = settings().into_generator();
+    let mut answers = settings().for_serialize().into_generator();
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let operation = operation(route, &mut requests, &mut answers);
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method] = operation;
+    }
+    let mut schemas = requests.take_definitions(true);
+    schemas.extend(answers.take_definitions(true));
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "sipsteer",
+            "summary": "The daemon's API, over its Unix socket.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": { "schemas": schemas },
+    })
+}
+
+fn operation(route: &Route, requests: &mut SchemaGenerator, answers: &mut SchemaGenerator) -> Value {
+    let json = |schema: Value| json!({ "application/json": { "schema": schema } });
+    let content = match route.answer {
+        Answer::Json(of) => json(of(answers).to_value()),
+        Answer::Document => json(json!({ "type": "object" })),
+        Answer::Metrics => json!({ "application/openmetrics-text": { "schema": { "type": "string" } } }),
+    };
+    let error = answers.subschema_for::<ErrorBody>().to_value();
+    let failures = [
+        ("403", "The daemon may not do it.", error.clone()),
+        ("422", "Refused; everything is as it was.", error.clone()),
+        ("503", "The daemon is stopping.", error.clone()),
+        ("504", "The daemon does not answer.", error),
+    ];
+    let mut responses = Map::new();
+    responses.insert("200".to_owned(), json!({ "description": "Done.", "content": content.clone() }));
+    for (status, description, schema) in failures {
+        responses.insert(status.to_owned(), json!({ "description": description, "content": json(schema) }));
+    }
+    if route.not_ready {
+        responses["503"] = json!({ "description": "It is not so.", "content": content });
+    }
+    let mut operation = json!({ "summary": route.summary, "responses": responses });
+    if let Some((of, required)) = route.request {
+        operation["requestBody"] = json!({ "required": required, "content": json(of(requests).to_value()) });
+    }
+    operation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_that_requests_and_answers_share_is_one() {
+        let settings = || SchemaSettings::draft2020_12().with(|s| s.definitions_path = SCHEMAS.into());
+        let (mut requests, mut answers) =
+            (settings().into_generator(), settings().for_serialize().into_generator());
+        ROUTES.iter().for_each(|route| drop(operation(route, &mut requests, &mut answers)));
+        let (requests, answers) = (requests.take_definitions(true), answers.take_definitions(true));
+        assert!(requests.contains_key("ChangeRequest") && answers.contains_key("Status"));
+        for (name, schema) in &requests {
+            assert!(answers.get(name).is_none_or(|other| other == schema), "{name} is two things");
+        }
+    }
+}
