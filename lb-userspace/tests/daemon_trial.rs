@@ -66,6 +66,7 @@ fn nobody_confirms_and_the_reload_is_undone() -> Result<()> {
     assert_eq!(names(&bench)?, ["sw1", "sw2", "sw3"]);
     assert!(attention(&bench)?.contains("sipsteer confirm"));
     bench.ask(&["reload"])?.refused(1, &["awaits confirmation", "sipsteer confirm", "sipsteer undo"]);
+    assert!(!attention(&bench)?.contains("refused"), "nothing is wrong with the file");
     wait_until("it is undone", PATIENCE, || Ok(names(&bench)? == ["sw1", "sw2"]))?;
     assert!(daemon.log().contains("nobody confirmed the reload in time"), "{}", daemon.log());
     assert_eq!(fs::read_to_string(bench.config_file())?, new, "the file is the operator's");

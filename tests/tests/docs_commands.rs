@@ -33,8 +33,8 @@ fn words(line: &str) -> Vec<String> {
 
 #[test]
 fn every_block_says_who_runs_it() -> Result<()> {
-    const MARKS: [&str; 7] =
-        ["scripts", "install", "balancer", "backend-nat", "backend-l2", "bpftool", "sipsteer"];
+    const MARKS: [&str; 8] =
+        ["scripts", "install", "balancer", "backend-nat", "backend-l2", "bpftool", "sipsteer", "package"];
     for block in all_blocks()? {
         ensure!(MARKS.contains(&block.mark.as_str()), "{:?} is no mark that a test knows", block.mark);
         ensure!(!block.commands.is_empty(), "an empty block is marked {}", block.mark);
@@ -137,12 +137,15 @@ fn bpftool_is_shown_maps_that_exist() -> Result<()> {
     Ok(())
 }
 
+/// The files that the package installs, with the names they get.
+const PACKAGE: &str = "lb-userspace/package";
+
 #[test]
 fn the_unit_runs_commands_that_exist() -> Result<()> {
-    let manual = read(MANUAL)?;
-    let lines = manual.lines().filter_map(|l| l.strip_prefix("Exec")?.split_once('=')).map(|(_, line)| line);
+    let unit = read(&format!("{PACKAGE}/sipsteer.service"))?;
+    let lines = unit.lines().filter_map(|l| l.strip_prefix("Exec")?.split_once('=')).map(|(_, line)| line);
     let mut count = 0;
-    for line in lines {
+    for line in lines.filter(|line| !line.starts_with('+')) {
         let arguments =
             line.strip_prefix("/usr/sbin/sipsteer ").with_context(|| format!("{line} is not ours"))?;
         let out = output(Command::new(binary()?).args(arguments.split(' ')).arg("--help"))?;
@@ -150,5 +153,21 @@ fn the_unit_runs_commands_that_exist() -> Result<()> {
         count += 1;
     }
     ensure!(count == 3, "{count} commands in the unit");
+    Ok(())
+}
+
+#[test]
+fn what_the_manual_installs_is_there() -> Result<()> {
+    let lines = commands(&read(MANUAL)?, "package");
+    let installed: Vec<&str> =
+        lines.iter().filter_map(|l| l.strip_prefix("install -D -m 0644 ")?.split(' ').next()).collect();
+    for file in &installed {
+        ensure!(root().join(PACKAGE).join(file).is_file(), "{file} is not in {PACKAGE}");
+    }
+    ensure!(installed.len() == 3, "{installed:?}");
+    // The unit reads the folders' file where it is installed.
+    let unit = read(&format!("{PACKAGE}/sipsteer.service"))?;
+    ensure!(lines.iter().any(|l| l.ends_with(" /usr/lib/tmpfiles.d/sipsteer.conf")));
+    ensure!(unit.contains("--create /usr/lib/tmpfiles.d/sipsteer.conf"));
     Ok(())
 }

@@ -6,6 +6,7 @@ use lb_tests::docs::{CHANGELOG, MANUAL, read, table, written};
 use sipsteer::{
     config::{Code, Complaints, Loaded, parse},
     failure::Kind,
+    view::metrics::{self, METRICS},
 };
 
 const MAP_HEADINGS: [&str; 7] = ["map", "kind", "key", "value", "entries", "written by", "read by"];
@@ -42,6 +43,29 @@ fn the_table_of_maps_is_that_of_the_code() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_table_of_metrics_is_that_of_the_daemon() -> Result<()> {
+    let rows: Vec<Vec<String>> = METRICS
+        .iter()
+        .map(|metric| {
+            let (kind, end) = match metric.kind {
+                metrics::Kind::Counter => ("counter", "_total"),
+                metrics::Kind::Gauge => ("gauge", ""),
+                metrics::Kind::Info => ("info", "_info"),
+            };
+            let labels = if metric.labels.is_empty() { "none".to_owned() } else { metric.labels.join(", ") };
+            vec![format!("`{}{end}`", metric.name), kind.to_owned(), labels, metric.help.to_owned()]
+        })
+        .collect();
+    let shown = table(&read(MANUAL)?, "metrics").unwrap_or_default();
+    ensure!(
+        shown == rows,
+        "make this the table between the markers in {MANUAL}:\n\n{}",
+        written(&["metric", "kind", "labels", "what"], &rows)
+    );
+    Ok(())
+}
+
 /// A key of the table, `node.name` for instance, with its default.
 struct Key {
     section: String,
@@ -60,10 +84,11 @@ fn keys() -> Result<Vec<Key>> {
 }
 
 /// What must be there, by section: the least configuration.
-const LEAST: [(&str, &[(&str, &str)]); 6] = [
+const LEAST: [(&str, &[(&str, &str)]); 7] = [
     ("node", &[("name", "\"lb1\""), ("interfaces", "[\"eth0\"]")]),
     ("dialogs", &[]),
     ("answers", &[]),
+    ("metrics", &[("listen", "\"127.0.0.1:9464\"")]),
     ("service", &[("name", "\"sip\""), ("listen", "[\"203.0.113.10:5060/udp\"]"), ("zones", "[\"uk\"]")]),
     ("zone", &[("name", "\"uk\"")]),
     ("backend", &[("name", "\"sw1\""), ("zone", "\"uk\""), ("address", "\"10.0.0.11:5060\"")]),
@@ -73,7 +98,7 @@ const LEAST: [(&str, &[(&str, &str)]); 6] = [
 fn least(without: Option<&Key>, with: Option<(&str, &str)>) -> String {
     let mut text = String::new();
     for (section, keys) in LEAST {
-        let header = if matches!(section, "node" | "dialogs" | "answers") {
+        let header = if matches!(section, "node" | "dialogs" | "answers" | "metrics") {
             format!("[{section}]")
         } else {
             format!("[[{section}]]")

@@ -17,6 +17,8 @@ answered = "12h"
 per_source = 50
 total = 5000
 trusted = ["198.51.100.0/24"]
+[metrics]
+listen = "127.0.0.1:9464"
 [[service]]
 name = "trunks"
 listen = ["203.0.113.10:5060/udp",

@@ -26,6 +26,7 @@ use axum::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use std::{
     fs::{self, Permissions},
     io,
@@ -220,10 +221,13 @@ async fn wrong_method(request: Request) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, allow)], Json(ErrorBody { error: failure })).into_response()
 }
 
-/// The document in a request.
+/// The document in a request: an object, since serde would take a list for one too.
 async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
-    let json: Result<Json<T>, JsonRejection> = Json::from_request(request, &()).await;
-    json.map(|Json(document)| document).map_err(|e| Failure::new(Kind::Usage, "bad_request", e.body_text()))
+    let bad = |why: String| Failure::new(Kind::Usage, "bad_request", why);
+    let json: Result<Json<Map<String, Value>>, JsonRejection> = Json::from_request(request, &()).await;
+    let Json(fields) = json.map_err(|e| bad(e.body_text()))?;
+    T::deserialize(Value::Object(fields))
+        .map_err(|e| bad(format!("the document in the request is wrong: {e}")))
 }
 
 /// Puts a question to the daemon's loop and waits for the answer.

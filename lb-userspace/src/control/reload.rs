@@ -83,6 +83,10 @@ impl Daemon {
     /// All complaints about the file, or the first thing that is wrong with the host.
     pub async fn reload(&mut self, request: &ReloadRequest) -> Result<ReloadBody, Failure> {
         let dry_run = request.dry_run;
+        if let Err(failure) = self.check_request(request) {
+            tracing::error!("reload refused, the configuration stays as it was: {failure}");
+            return Err(failure);
+        }
         let result = if dry_run { self.foresee_reload().await } else { self.try_reload(request).await };
         if !dry_run {
             self.reload_refused = result.as_ref().err().map(ToString::to_string);
@@ -103,6 +107,19 @@ impl Daemon {
         })
     }
 
+    /// What is wrong about a reload whatever stands in the file.
+    fn check_request(&self, request: &ReloadRequest) -> Result<(), Failure> {
+        match request.confirm_within_seconds {
+            None if request.dry_run => Ok(()),
+            None => self.check_trial(),
+            Some(seconds) if (1..=trial::LONGEST.as_secs()).contains(&seconds.into()) => Ok(()),
+            Some(_) => {
+                Err(Failure::bad("out_of_range", "the time to confirm a reload within is out of range")
+                    .remedy(format!("it is from 1 to {} seconds", trial::LONGEST.as_secs())))
+            }
+        }
+    }
+
     async fn foresee_reload(&self) -> Result<Summary, Failure> {
         let candidate = self.candidate(file::load(&self.options.config, start::warn)?).await?;
         Ok(Plan::between(&self.model, &candidate.model).summary)
@@ -110,7 +127,6 @@ impl Daemon {
 
     async fn try_reload(&mut self, request: &ReloadRequest) -> Result<Summary, Failure> {
         let Some(length) = request.confirm_within_seconds else {
-            self.check_trial()?;
             let summary = self.take(file::load(&self.options.config, start::warn)?).await?;
             if self.trial.take().is_some() {
                 self.keep_trial();
@@ -118,11 +134,6 @@ impl Daemon {
             return Ok(summary);
         };
         let length = Duration::from_secs(length.into());
-        if length.is_zero() || length > trial::LONGEST {
-            let most = trial::LONGEST.as_secs();
-            return Err(Failure::bad("out_of_range", "the time to confirm a reload within is out of range")
-                .remedy(format!("it is from 1 to {most} seconds")));
-        }
         let loaded = file::load(&self.options.config, start::warn)?;
         // Before it is taken: a daemon that ends in between must not have confirmed it.
         let trial = self.prepare_trial(&loaded.text, length)?;

@@ -258,8 +258,8 @@ impl JsonSchema for Limit {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A limit: at most so many calls (0: no new ones), or none.",
-            "anyOf": [{ "type": "integer", "minimum": 0, "maximum": MAX_LIMIT }, { "const": "unlimited" }],
+            "description": "At most so many calls (0: no new ones), or no limit. Limits of zones are sums.",
+            "anyOf": [{ "type": "integer", "minimum": 0, "maximum": u32::MAX }, { "const": "unlimited" }],
         })
     }
 }

@@ -1,0 +1,139 @@
+//! The API against its own description: every route is there, every answer is as it says, and no request that it allows or
+//! forbids harms the daemon.
+
+mod api;
+mod support;
+
+use anyhow::{Context, Result, ensure};
+use api::{Api, generate::requests};
+use lb_tests::needs_bpf;
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::{Config, TestRunner},
+};
+use serde_json::{Value, json};
+use support::{BACKENDS, Bench};
+
+#[test]
+fn every_route_answers_as_the_document_says() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let _daemon = bench.start(&["--ephemeral"])?;
+    let api = Api::of(&bench)?;
+    let printed = bench.json(&["schema"])?;
+    assert_eq!(printed["openapi"], *api.document(), "`sipsteer schema` and the daemon say the same");
+    assert_eq!(api.document()["openapi"], "3.1.0");
+
+    bench.configure(&bench.config(&["front"], &BACKENDS))?;
+    let drain = json!({ "change": "backend-will", "name": "sw1", "will": "draining" });
+    let limit =
+        json!({ "change": "backend-limit", "name": "sw1", "max_cps": 80, "max_channels": "unlimited" });
+    let weight = json!({ "change": "backend-weight", "name": "sw1", "weight": "file", "dry_run": true });
+    let zone = json!({ "change": "zone-will", "name": "here", "enabled": true, "until_restart": true });
+    let good: [(&str, &str, Option<Value>); 16] = [
+        ("post", "/v1/change", Some(drain)),
+        ("post", "/v1/change", Some(limit)),
+        ("post", "/v1/change", Some(weight)),
+        ("post", "/v1/change", Some(zone)),
+        ("post", "/v1/reload", Some(json!({ "dry_run": true }))),
+        ("post", "/v1/reload", Some(json!({ "confirm_within_seconds": 60 }))),
+        ("get", "/v1/status", None),
+        ("post", "/v1/undo", None),
+        ("post", "/v1/reload", Some(json!({ "confirm_within_seconds": 60 }))),
+        ("post", "/v1/confirm", None),
+        ("post", "/v1/reload", None),
+        ("get", "/v1/counters", None),
+        ("get", "/v1/openapi.json", None),
+        ("get", "/metrics", None),
+        ("get", "/healthz", None),
+        ("get", "/readyz", None),
+    ];
+    for (method, path, body) in &good {
+        let body = body.as_ref().map(Value::to_string);
+        let answer = api.ask(method, path, body.as_deref().map(str::as_bytes))?;
+        ensure!(answer.status == 200, "{method} {path}: {answer:?}");
+        api.check(method, path, &answer)?;
+    }
+    let asked: Vec<(&str, &str)> = good.iter().map(|(method, path, _)| (*method, *path)).collect();
+    for (method, path) in api.operations() {
+        ensure!(
+            asked.contains(&(method.as_str(), path.as_str())),
+            "{method} {path} is described and not asked here"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_described_is_not_there() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let _daemon = bench.start(&["--ephemeral"])?;
+    let api = Api::of(&bench)?;
+    for (method, path) in api.operations() {
+        let other = if method == "get" { "post" } else { "get" };
+        let answer = api.ask(other, &path, None)?;
+        assert_eq!(
+            (answer.status, &answer.json()?["error"]["code"]),
+            (405, &json!("wrong_method")),
+            "{path}"
+        );
+    }
+    for path in ["/", "/v1", "/v1/", "/v1/status/", "/v2/status", "/v1/%2e%2e/status", "/metrics/x"] {
+        let answer = api.ask("get", path, None)?;
+        assert_eq!((answer.status, &answer.json()?["error"]["code"]), (404, &json!("not_found")), "{path}");
+    }
+    // What serde would take for an object.
+    for body in ["[]", "[true]", "null", "\"\"", "{\"dryrun\":true}", "{\"dry_run\":null}", "{", "{}{}"] {
+        let answer = api.ask("post", "/v1/reload", Some(body.as_bytes()))?;
+        assert_eq!((answer.status, &answer.json()?["error"]["code"]), (422, &json!("bad_request")), "{body}");
+    }
+    let large = format!("{{\"change\":\"backend-will\",\"name\":\"{}\"}}", "x".repeat(70_000));
+    let answer = api.ask("post", "/v1/change", Some(large.as_bytes()))?;
+    assert_eq!(answer.status, 422);
+    Ok(())
+}
+
+/// Requests from the document, right and wrong, in an order that the seed decides; SIPSTEER_FUZZ_REQUESTS sets how many.
+#[test]
+fn no_request_from_the_document_harms_the_daemon() -> Result<()> {
+    needs_bpf!();
+    let count = std::env::var("SIPSTEER_FUZZ_REQUESTS").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
+    let bench = Bench::new()?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    let api = Api::of(&bench)?;
+    let strategy = requests(api.document());
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+    let (mut taken, mut refused) = (0, 0);
+    let mut before = api.holds()?;
+    for _ in 0..count {
+        let request = strategy.new_tree(&mut runner).map_err(|e| anyhow::anyhow!("{e}"))?.current();
+        let answer = api.ask(&request.method, &request.path, request.body.as_deref())?;
+        let told = || format!("{request:?}: {answer:?}");
+        api.check(&request.method, &request.path, &answer).with_context(told)?;
+        ensure!(answer.status < 500 || request.path == "/readyz", "{}", told());
+        ensure!(
+            !request.refused_by_schema || answer.status == 422,
+            "taken, although the document forbids it: {}",
+            told()
+        );
+        let unread = answer.status == 422 && answer.json()?["error"]["code"] == "bad_request";
+        ensure!(!request.valid || !unread, "not read, although the document allows it: {}", told());
+        let after = api.holds()?;
+        if answer.status == 200 {
+            taken += 1;
+        } else {
+            refused += 1;
+            ensure!(after == before, "refused, and it changed something: {}\n{before}\n{after}", told());
+        }
+        before = after;
+        ensure!(daemon.status()?.is_none(), "the daemon is gone after {}", told());
+    }
+    ensure!(
+        taken > count / 20 && refused > count / 20,
+        "{taken} taken, {refused} refused: a lopsided generator"
+    );
+    ensure!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    println!("{taken} requests were taken, {refused} refused");
+    Ok(())
+}
