@@ -46,5 +46,6 @@ pub mod simulation;
 pub mod sipp;
 pub mod story;
 pub mod topology;
+pub mod variant;
 
 pub use sipsteer::reference;
