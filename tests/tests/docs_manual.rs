@@ -66,6 +66,33 @@ fn the_table_of_metrics_is_that_of_the_daemon() -> Result<()> {
     Ok(())
 }
 
+/// Every metric that an alert or a board asks for is one that the daemon has.
+#[test]
+fn alerts_and_boards_ask_for_metrics_that_exist() -> Result<()> {
+    let mut known: Vec<String> = Vec::new();
+    for metric in METRICS {
+        let end = match metric.kind {
+            metrics::Kind::Counter => "_total",
+            metrics::Kind::Gauge => "",
+            metrics::Kind::Info => "_info",
+        };
+        known.push(format!("{}{end}", metric.name));
+    }
+    for histogram in ["control_loop", "map_write"] {
+        known.push(format!("sipsteer_{histogram}_duration_seconds_bucket"));
+    }
+    for file in ["prometheus/sipsteer-alerts.yaml", "grafana/sipsteer.json"] {
+        let text = read(&format!("lb-userspace/package/{file}"))?;
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let asked: Vec<&str> = words.filter(|word| word.starts_with("sipsteer_")).collect();
+        ensure!(asked.len() > 8, "{file} asks for {asked:?}");
+        for name in asked {
+            ensure!(known.iter().any(|known| known == name), "{file} asks for {name}");
+        }
+    }
+    Ok(())
+}
+
 /// A key of the table, `node.name` for instance, with its default.
 struct Key {
     section: String,

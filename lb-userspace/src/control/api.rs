@@ -4,6 +4,7 @@
 
 use super::{
     change::{ChangeBody, ChangeRequest},
+    listener::Door,
     openapi,
     reload::{ReloadBody, ReloadRequest},
 };
@@ -119,7 +120,7 @@ pub fn serve(socket: &Path, commands: Commands) -> Result<(), Failure> {
         .merge(watching());
     let router = finished(router, commands);
     tokio::spawn(async move {
-        if let Err(e) = axum::serve(listener, router).await {
+        if let Err(e) = axum::serve(Door(listener), router).await {
             tracing::error!("the API is gone: {e}");
         }
     });

@@ -1,4 +1,5 @@
-//! Metrics over TCP, where the configuration names an address: there is no login, so nothing can be changed there.
+//! Letting people in: at the daemon's socket, and over TCP, where the configuration names an address for metrics: there is no
+//! login there, so nothing can be changed.
 
 use super::{
     api::{self, Commands},
@@ -12,13 +13,42 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, unix},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinHandle,
+    time::sleep,
 };
+
+/// How long to wait after nobody could be let in, mostly because there is no file descriptor left.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The daemon's socket.
+pub(super) struct Door(pub(super) UnixListener);
+
+impl Listener for Door {
+    type Io = UnixStream;
+    type Addr = unix::SocketAddr;
+
+    async fn accept(&mut self) -> (UnixStream, unix::SocketAddr) {
+        loop {
+            match self.0.accept().await {
+                Ok(accepted) => return accepted,
+                Err(e) => {
+                    tracing::error!("commands cannot be let in, calls are steered as before: {e}");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<unix::SocketAddr> {
+        self.0.local_addr()
+    }
+}
 
 /// Most connections at a time; further ones wait. Prometheus keeps one.
 const CONNECTIONS: usize = 16;
