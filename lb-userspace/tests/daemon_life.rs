@@ -235,6 +235,21 @@ fn systemd_learns_when_it_is_ready_and_when_it_stops() -> Result<()> {
 }
 
 #[test]
+fn the_journal_learns_how_grave_a_line_is() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let daemon = bench.start_with(&[("JOURNAL_STREAM", "8:1")], &["--ephemeral"])?;
+    bench.configure("[node]")?;
+    bench.ask(&["reload"])?.refused(1, &["is refused"]);
+    let log = daemon.log();
+    let begins = |priority: &str, words: &str| {
+        log.lines().any(|line| line.starts_with(priority) && line.contains(words))
+    };
+    assert!(begins("<6>", " ready") && begins("<3>", "reload refused"), "{log}");
+    Ok(())
+}
+
+#[test]
 fn a_reload_does_not_wait_for_an_interface_that_is_gone() -> Result<()> {
     needs_bpf!();
     let bench = Bench::new()?;

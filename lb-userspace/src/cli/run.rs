@@ -5,8 +5,13 @@ use crate::{
     control::{run, start::Options},
     failure::Failure,
 };
-use std::{io::IsTerminal, path::PathBuf};
-use tracing_subscriber::EnvFilter;
+use std::{fmt, io::IsTerminal, path::PathBuf};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
 
 /// Attach and steer calls until told to stop.
 ///
@@ -47,13 +52,39 @@ fn log_to_stderr() {
         .with_writer(std::io::stderr)
         .with_ansi(color)
         .with_target(false);
-    // The journal stamps lines itself.
+    // The journal stamps lines itself, and takes their priority from what they begin with.
     let result = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().try_init()
+        log.without_time().map_event_format(ForJournal).try_init()
     } else {
         log.try_init()
     };
     if let Err(e) = result {
         eprintln!("sipsteer: cannot log: {e}");
+    }
+}
+
+/// Puts the priority of syslog before each line, as sd-daemon(3) has it, so that `journalctl -p err` finds errors.
+struct ForJournal<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for ForJournal<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        write!(writer, "<{priority}>")?;
+        self.0.format_event(context, writer, event)
     }
 }

@@ -65,9 +65,8 @@ interfaces = {interfaces}
 #total = 10000
 #trusted = []
 
-# Where Prometheus finds metrics over TCP. There is no login: name an address that only your monitoring reaches.
-#[metrics]
-#listen = "127.0.0.1:9464"
+# For Prometheus over TCP add a table [metrics] with listen = "127.0.0.1:9464". There is no login: name an address that only
+# your monitoring reaches.
 
 # Addresses that callers send to, and the zones whose backends serve them.
 [[service]]

@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_field_is_refused() {
-        let read = serde_json::from_str::<ChangeRequest>;
+        let read = |text: &str| serde_json::from_str::<ChangeRequest>(text);
         let drain = r#""change":"backend-will","name":"sw1","will":"draining""#;
         let request = read(&format!("{{{drain},\"dry_run\":true}}")).unwrap();
         assert_eq!((request.dry_run, request.until_restart, request.change.name()), (true, false, "sw1"));

@@ -164,7 +164,7 @@ fn operation(route: &Route, requests: &mut SchemaGenerator, answers: &mut Schema
         ("504", "The daemon does not answer.", error),
     ];
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), json!({ "description": "Done.", "content": content.clone() }));
+    responses.insert("200".to_owned(), json!({ "description": "Done.", "content": content }));
     for (status, description, schema) in failures {
         responses.insert(status.to_owned(), json!({ "description": description, "content": json(schema) }));
     }
@@ -181,6 +181,24 @@ fn operation(route: &Route, requests: &mut SchemaGenerator, answers: &mut Schema
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_route_of_the_daemon_is_described_and_no_other() {
+        let code = include_str!("api.rs");
+        let mut served: Vec<(String, String)> = code
+            .split(".route(\"")
+            .skip(1)
+            .filter_map(|rest| {
+                let (path, handler) = rest.split_once("\", ")?;
+                Some((handler.split_once('(')?.0.to_owned(), path.to_owned()))
+            })
+            .collect();
+        let mut described: Vec<(String, String)> =
+            ROUTES.iter().map(|route| (route.method.to_owned(), route.path.to_owned())).collect();
+        served.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(served, described, "describe the route in ROUTES");
+    }
 
     #[test]
     fn a_schema_that_requests_and_answers_share_is_one() {

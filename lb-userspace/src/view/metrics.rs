@@ -357,21 +357,17 @@ impl Collector for Snapshot {
             for sample in samples {
                 let labels: Vec<(&str, &str)> =
                     metric.labels.iter().copied().zip(sample.labels.iter().map(String::as_str)).collect();
-                match (metric.kind, sample.value) {
-                    (Kind::Info, _) => family.encode_info(&labels)?,
-                    (Kind::Counter, Value::Whole(n)) => {
-                        ConstCounter::new(n).encode(family.encode_family(&labels)?)?
-                    }
-                    (Kind::Counter, Value::Real(n)) => {
-                        ConstCounter::new(n).encode(family.encode_family(&labels)?)?
-                    }
-                    (Kind::Gauge, Value::Whole(n)) => {
-                        ConstGauge::new(n).encode(family.encode_family(&labels)?)?
-                    }
-                    (Kind::Gauge, Value::Real(n)) => {
-                        ConstGauge::new(n).encode(family.encode_family(&labels)?)?
-                    }
+                if metric.kind == Kind::Info {
+                    family.encode_info(&labels)?;
+                    continue;
                 }
+                let one = family.encode_family(&labels)?;
+                match (metric.kind, sample.value) {
+                    (Kind::Counter, Value::Whole(n)) => ConstCounter::new(n).encode(one),
+                    (Kind::Counter, Value::Real(n)) => ConstCounter::new(n).encode(one),
+                    (_, Value::Whole(n)) => ConstGauge::new(n).encode(one),
+                    (_, Value::Real(n)) => ConstGauge::new(n).encode(one),
+                }?;
             }
         }
         Ok(())

@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
+    /// As the document writes it.
+    pub(crate) template: String,
+    /// With names where that has braces.
     pub(crate) path: String,
     pub(crate) body: Option<Vec<u8>>,
     /// Made from the schema and not broken afterwards.
@@ -22,10 +25,28 @@ pub(crate) fn requests(document: &Value) -> BoxedStrategy<Request> {
         for (method, operation) in methods.as_object().into_iter().flatten() {
             // Operations with a body are what there is to try; they come more often.
             let weight = if operation["requestBody"].is_object() { 12 } else { 1 };
-            all.push((weight, one(path, method, operation, document)));
+            all.push((weight, (one(path, method, operation, document), names()).prop_map(fill).boxed()));
         }
     }
     proptest::strategy::Union::new_weighted(all).boxed()
+}
+
+/// Names for paths: some that the test's daemon knows, and what somebody may type.
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof![select(vec!["sw1", "sw2", "here"]).prop_map(str::to_owned), any::<String>()]
+}
+
+/// Puts a name where the path has braces, in percent-encoding (RFC 3986 section 2.1).
+fn fill((mut request, name): (Request, String)) -> Request {
+    if let Some((before, rest)) = request.template.split_once('{') {
+        let encoded: String = name
+            .bytes()
+            .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+            .collect();
+        let after = rest.split_once('}').map_or("", |(_, after)| after);
+        request.path = format!("{before}{encoded}{after}");
+    }
+    request
 }
 
 fn one(path: &str, method: &str, operation: &Value, document: &Value) -> BoxedStrategy<Request> {
@@ -33,6 +54,7 @@ fn one(path: &str, method: &str, operation: &Value, document: &Value) -> BoxedSt
         let (path, method) = (path.to_owned(), method.to_owned());
         move |body, valid, refused_by_schema| Request {
             method: method.clone(),
+            template: path.clone(),
             path: path.clone(),
             body,
             valid,
@@ -204,7 +226,7 @@ impl Breaking {
         match self {
             Breaking::Remove(at) => drop(name(at, fields).and_then(|name| fields.remove(&name))),
             Breaking::Replace(at, value) => {
-                drop(name(at, fields).and_then(|name| fields.insert(name, value)))
+                drop(name(at, fields).and_then(|name| fields.insert(name, value)));
             }
             Breaking::Add(name, value) => drop(fields.insert(name, value)),
             Breaking::Whole(value) => return value,
