@@ -5,6 +5,7 @@ use crate::{
     config::Config,
     core::{
         model::{Circumstances, Model},
+        standings::Standings,
         wishes::Wishes,
     },
     dataplane::{
@@ -60,6 +61,10 @@ pub struct Daemon {
     pub(super) config: Config,
     /// What operators want beyond it.
     pub(super) wishes: Wishes,
+    /// What was observed of backends.
+    pub(super) standings: Standings,
+    /// Whether the maps do not follow that yet.
+    pub(super) standings_due: bool,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -101,6 +106,7 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        self.follow_standings();
         if let Err(failure) = self.note_recent() {
             tracing::error!("{failure}");
         }
@@ -130,12 +136,7 @@ impl Daemon {
         let census = tend::census(&self.tables.maps)?;
         tracing::debug!("counted all dialogs in {} us", census.microseconds);
         let busy = census.dialogs.keys().copied().collect();
-        let circumstances =
-            Circumstances { busy: Some(busy), wishes: self.wishes.clone(), ..Circumstances::default() };
-        let model = self
-            .model
-            .next(&self.config, &circumstances)
-            .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+        let model = self.model_in(&Circumstances { busy: Some(busy), ..self.circumstances() })?;
         let summary = self.change_to(model)?;
         if !summary.is_empty() {
             tracing::info!("after a look at all dialogs: {summary}");

@@ -18,6 +18,7 @@ pub mod recent;
 mod reload;
 pub mod run;
 mod slow_path;
+mod standings;
 pub mod start;
 pub mod state;
 mod zone_loads;

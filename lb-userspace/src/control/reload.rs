@@ -45,7 +45,8 @@ impl Daemon {
         let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
         let settings = lifetimes::settings(&config, hash_key, self.hz);
         check_settings(&self.settings, &settings, &self.options)?;
-        let circumstances = Circumstances { wishes: self.wishes.clone(), ..Circumstances::default() };
+        let standings = self.standings.after(&self.config, &config);
+        let circumstances = Circumstances { standings: standings.by_name().clone(), ..self.circumstances() };
         let model = self
             .model
             .next(&config, &circumstances)
@@ -55,6 +56,7 @@ impl Daemon {
             self.attach_all(&config, &interfaces)?;
         }
         let summary = self.change_to(model)?;
+        (self.standings, self.standings_due) = (standings, false);
         self.tables.maps.set_settings(&settings)?;
         self.settings = settings;
         self.config = config;

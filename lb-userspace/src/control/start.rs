@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    core::{lifetimes, model::Circumstances, model::Model, plan::Plan, wishes::Wishes},
+    core::{lifetimes, model::Circumstances, model::Model, plan::Plan, standings::Standings, wishes::Wishes},
     dataplane::{
         OBJECT, adopt,
         attach::{self, Attachment, How},
@@ -83,8 +83,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let hz = clock.now()?.hz;
     let settings = lifetimes::settings(&config, hash_key, hz);
     let mut tables = Tables::open(pins)?;
-    let model = if fresh {
-        fill_new(&mut tables, &config, &wishes, &settings)?
+    let (model, standings) = if fresh {
+        (fill_new(&mut tables, &config, &wishes, &settings)?, Standings::default())
     } else {
         take_over(&mut tables, &config, &wishes, &settings, &options)?
     };
@@ -103,6 +103,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         _lock: lock,
         config,
         wishes,
+        standings,
+        standings_due: false,
         programs,
         tables,
         neighbours,
@@ -150,16 +152,21 @@ fn take_over(
     wishes: &Wishes,
     settings: &Settings,
     options: &Options,
-) -> Result<Model, Failure> {
+) -> Result<(Model, Standings), Failure> {
     check_settings(&tables.maps.settings()?, settings, options)?;
     let before = Model::adopted(tables.found()?);
-    let circumstances = Circumstances { wishes: wishes.clone(), ..Circumstances::default() };
+    let standings = Standings::found(&before, config, |_| true);
+    let circumstances = Circumstances {
+        wishes: wishes.clone(),
+        standings: standings.by_name().clone(),
+        ..Circumstances::default()
+    };
     let model = before.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
     let plan = Plan::between(&before, &model);
     tables.apply(&plan.writes)?;
     tables.maps.set_settings(settings)?;
     tracing::info!("took over the maps in {}: {}", options.places.pins.path().display(), plan.summary);
-    Ok(model)
+    Ok((model, standings))
 }
 
 /// Whether settings may replace others while calls are pinned.

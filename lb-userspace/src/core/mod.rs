@@ -4,7 +4,8 @@
 //! * [`wishes`]: what operators want beyond the [`crate::config::Config`]. * [`change`]: a change of that, in words.
 //! * [`model`]: a configuration, what operators want and what probes saw, to the contents of the maps; `capacity` has the part
 //!   about limits, zones and policies.
-//! * [`standing`]: what was observed of backends, and what they may carry for that reason; [`report`]: what a source says of one.
+//! * [`standing`]: what was observed of a backend, and what it may carry for that reason; [`standings`]: of all of them;
+//!   [`report`]: what a source says of one.
 //! * [`plan`]: the difference between two models, as map writes in a safe order and as a sentence for humans.
 //! * [`lifetimes`]: durations to ticks of the kernel's clock.
 
@@ -17,6 +18,7 @@ pub mod model;
 pub mod plan;
 pub mod report;
 pub mod standing;
+pub mod standings;
 pub mod summary;
 pub mod wishes;
 
