@@ -10,6 +10,7 @@ mod check_service;
 mod complaint;
 mod draft;
 mod load;
+mod probing;
 mod read;
 mod read_service;
 mod render;
@@ -23,6 +24,7 @@ mod values;
 pub use answers::{AnswerRates, NoPrefix, Prefix};
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
+pub use probing::{Accepted, How, Probing};
 pub use service::{Forwarding, HashBy, Overflow, Policy, Service, Tier};
 pub use template::{Answers, template};
 
