@@ -1,6 +1,6 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
 //!
-//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` and `read_service` with `section`
+//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read`, `read_health` and `read_service` with `section`
 //! and `values` (each key by itself), `check` and `check_service` (what must hold between them), `draft` (what was understood
 //! so far). Complaints are gathered in a `report` and shown by `render`.
 
@@ -12,6 +12,7 @@ mod draft;
 mod load;
 mod probing;
 mod read;
+mod read_health;
 mod read_service;
 mod render;
 mod report;
@@ -168,6 +169,8 @@ pub struct Backend {
     pub max_channels: Option<u32>,
     /// Share of new calls relative to the others of its zone, 1 to [`MAX_WEIGHT`].
     pub weight: u16,
+    /// `[health]` with what `health` of this backend says otherwise; `None`: it is not probed.
+    pub probing: Option<Probing>,
 }
 
 #[cfg(test)]
