@@ -12,6 +12,7 @@
 //! | `fall` failures in a row without an answer | down |
 //! | the same, but packets of its calls still come | draining |
 //! | half of the last eight probes without an answer | draining |
+//! | probes that cannot be sent, for want of a route or of sockets | as before |
 //! | probes are answered, new calls are not, and those of other backends are | draining |
 //!
 //! Down moves the calls that are up, so it is for a server that shows no sign of life. New calls without any packet in return
@@ -53,7 +54,7 @@ pub enum Outcome {
     TimedOut,
     /// The host says that nobody listens there: an ICMP message, or a TCP reset.
     Refused,
-    /// It could not be asked: why.
+    /// It could not be asked, for a reason that lies here.
     NotAsked(String),
 }
 
@@ -187,7 +188,8 @@ impl Patient {
             }
             Outcome::TimedOut => format!("got no answer within {:?}", self.probing.timeout),
             Outcome::Refused => "found nobody listening".to_owned(),
-            Outcome::NotAsked(why) => format!("could not be sent: {why}"),
+            // Says something of this host, and nothing of the backend.
+            Outcome::NotAsked(_) => return None,
         };
         self.fails();
         self.recent = self.recent << 1 | 1;
