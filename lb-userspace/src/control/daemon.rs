@@ -1,6 +1,6 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{lock::Lock, recent::Recent, run, start::Options};
+use super::{health::Wards, lock::Lock, recent::Recent, run, start::Options};
 use crate::{
     config::Config,
     core::{
@@ -19,6 +19,7 @@ use crate::{
     slowpath::serve::SlowPath,
     view::{
         self,
+        backend::BackendDetail,
         facts::Facts,
         services::RecentView,
         status::{DaemonView, Status},
@@ -30,7 +31,10 @@ use lb_common::map::{
     settings::Settings,
 };
 use sd_notify::NotifyState;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table while removed backends wait for their last dialog to end.
@@ -65,6 +69,10 @@ pub struct Daemon {
     pub(super) standings: Standings,
     /// Whether the maps do not follow that yet.
     pub(super) standings_due: bool,
+    /// Who is probed.
+    pub(super) wards: Wards,
+    /// Names of the backends all of whose answers pass us.
+    pub(super) visible_backends: BTreeSet<String>,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -106,6 +114,7 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        self.look_at_traffic();
         self.follow_standings();
         if let Err(failure) = self.note_recent() {
             tracing::error!("{failure}");
@@ -187,10 +196,21 @@ impl Daemon {
             configured: self.since.configured.to_string(),
             reload_refused: self.reload_refused.clone(),
             unresolved: unresolved.collect(),
+            health: self.health(),
             slow_path: self.slow_path_view(),
         });
         status.judge();
         Ok(status)
+    }
+
+    /// One backend, with all that is known of it.
+    pub(super) fn backend_detail(&self, name: &str) -> Result<BackendDetail, Failure> {
+        let names = self.neighbours.links().into_iter().map(|l| (l.ifindex, l.name)).collect();
+        let view = view::backends::backend(&self.tables.maps, name, &names)?;
+        let unresolved = self.neighbours.reason(view.id).map(ToString::to_string);
+        let detail = BackendDetail { unresolved, ..BackendDetail::from_maps(view) };
+        let detail = detail.with(&self.config, &self.wishes);
+        Ok(BackendDetail { health: self.health_of(name), ..detail })
     }
 
     /// Ends the daemon. The data plane stays unless this was an ephemeral run.

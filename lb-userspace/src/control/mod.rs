@@ -12,6 +12,7 @@ pub mod client;
 pub mod daemon;
 pub mod file;
 pub mod hash_key;
+mod health;
 pub mod lock;
 mod network;
 pub mod recent;

@@ -2,7 +2,7 @@
 
 use super::{
     daemon::Daemon,
-    file, hash_key,
+    file, hash_key, health,
     start::{self, check_settings},
 };
 use crate::{
@@ -59,6 +59,7 @@ impl Daemon {
         (self.standings, self.standings_due) = (standings, false);
         self.tables.maps.set_settings(&settings)?;
         self.settings = settings;
+        self.visible_backends = health::visible_backends(&config);
         self.config = config;
         self.since.configured = Timestamp::now();
         self.listen_slowly();
@@ -66,6 +67,7 @@ impl Daemon {
         self.drop_other_links();
         self.set_ports()?;
         self.watch_backends()?;
+        self.follow_probing();
         self.settle().await;
         self.refresh_neighbours().await;
         self.census_due = Instant::now();

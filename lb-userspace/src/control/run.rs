@@ -39,7 +39,7 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     // Before anything is attached, so that a signal during the start still cleans up what was done.
     let mut signals = Signals::new()?;
     let (places, ephemeral) = (options.places.clone(), options.ephemeral);
-    let (mut daemon, events) = tokio::select! {
+    let (mut daemon, events, mut ears) = tokio::select! {
         started = start::start(options) => started?,
         () = signals.stop() => return if ephemeral { crate::dataplane::remove(&places.pins).map(drop) } else { Ok(()) },
     };
@@ -81,6 +81,14 @@ async fn run_async(options: Options) -> Result<(), Failure> {
                 // Connected again at the next tick.
                 None => events = None,
             },
+            Some(heard) = ears.recv() => {
+                // What comes at once is one change.
+                let mut all = vec![heard];
+                while let Ok(heard) = ears.try_recv() {
+                    all.push(heard);
+                }
+                daemon.hear(all);
+            }
             Some(command) = inbox.recv() => obey(&mut daemon, command).await,
         }
     }
@@ -104,6 +112,12 @@ async fn obey(daemon: &mut Daemon, command: Command) {
         }
         Command::Change(request, answer) => {
             let _ = answer.send(daemon.change(&request));
+        }
+        Command::Health(answer) => {
+            let _ = answer.send(Ok(daemon.health()));
+        }
+        Command::Backend(name, answer) => {
+            let _ = answer.send(daemon.backend_detail(&name));
         }
         Command::Status(answer) => {
             let _ = answer.send(daemon.status());

@@ -4,7 +4,9 @@
 use super::{
     Places,
     daemon::{Daemon, Since},
-    file, hash_key, lock,
+    file, hash_key,
+    health::{self, Ears, Wards},
+    lock,
     recent::Recent,
     slow_path, state,
 };
@@ -63,7 +65,7 @@ pub async fn check_host(
 ///
 /// # Errors
 /// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
-pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
+pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Failure> {
     let config =
         file::load(&options.config, |warnings| tracing::warn!("{}", warnings.render(false).trim_end()))?;
     host::check_capabilities()?;
@@ -97,6 +99,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
+    let visible_backends = health::visible_backends(&config);
+    let (wards, ears) = Wards::new();
     let mut daemon = Daemon {
         since: Since::now(),
         options,
@@ -105,6 +109,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         wishes,
         standings,
         standings_due: false,
+        wards,
+        visible_backends,
         programs,
         tables,
         neighbours,
@@ -124,7 +130,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     daemon.set_ports()?;
     daemon.watch_backends()?;
     first_answers(&mut daemon, &mut events).await;
-    Ok((daemon, events))
+    daemon.follow_probing();
+    Ok((daemon, events, ears))
 }
 
 /// Fills maps that were just made.
@@ -155,7 +162,7 @@ fn take_over(
 ) -> Result<(Model, Standings), Failure> {
     check_settings(&tables.maps.settings()?, settings, options)?;
     let before = Model::adopted(tables.found()?);
-    let standings = Standings::found(&before, config, |_| true);
+    let standings = Standings::found(&before, config, |backend| backend.probing.is_some());
     let circumstances = Circumstances {
         wishes: wishes.clone(),
         standings: standings.by_name().clone(),
