@@ -75,14 +75,22 @@ impl Kamailio {
         Ok(Kamailio { process })
     }
 
+    /// Sends a signal to all its processes.
+    ///
+    /// # Errors
+    /// When it is no longer there.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let group =
+            i32::try_from(self.process.pid()).ok().and_then(Pid::from_raw).context("no such process")?;
+        Ok(kill_process_group(group, signal)?)
+    }
+
     /// Kills it with all its processes: none of them has a chance to say anything.
     ///
     /// # Errors
     /// When it is no longer there.
     pub fn kill(&self) -> Result<()> {
-        let group =
-            i32::try_from(self.process.pid()).ok().and_then(Pid::from_raw).context("no such process")?;
-        kill_process_group(group, Signal::KILL)?;
+        self.signal(Signal::KILL)?;
         self.process.wait(Duration::from_secs(5)).map(drop)
     }
 

@@ -12,6 +12,7 @@ use lb_tests::{
     sipp::{Caller, Load},
     topology::{Forwarding, Lab},
 };
+use rustix::process::Signal;
 use std::{
     env,
     time::{Duration, Instant},
@@ -51,7 +52,7 @@ fn a_killed_backend_is_found_out_costs_no_call_and_gets_calls_again() -> Result<
 
     // From now on every new call finds a server at once.
     let after = Caller::start(&lab, &Load::calls(rate * 2, rate))?.wait()?;
-    assert_eq!((after.ok, after.failed), (u64::from(rate) * 2, 0), "{}", daemon.last_words());
+    assert_eq!((after.ok, after.failed), (u64::from(rate) * 2, 0), "{}", daemon.log());
     let made = caller.wait()?;
     // Those that began between the two repeated their INVITE, which went elsewhere.
     assert_eq!((made.ok, made.failed), (u64::from(load.calls), 0), "{}", daemon.last_words());
@@ -77,5 +78,26 @@ fn a_killed_backend_is_found_out_costs_no_call_and_gets_calls_again() -> Result<
     for told in ["backend sw2: up -> down: ", "backend sw2: down -> up: 2 probes in a row answered well"] {
         assert_eq!(log.matches(told).count(), 1, "{told:?} in {log}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_frozen_backend_is_found_out_by_probes_alone() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let servers = Kamailio::start_all(&lab, Role::Answers)?;
+    let node = Node::new(&lab, &Config::of(&lab).with("[health]\nprobe = \"options\""))?;
+    let daemon = node.start(&["--ephemeral"])?;
+    wait_until("it has answered", PATIENCE, || {
+        Ok(node.json(&["backend", "list"])?["health"]["sw2"]["last_outcome"] == "200")
+    })?;
+    servers[1].signal(Signal::STOP)?;
+    let frozen = Instant::now();
+    wait_until("the frozen backend is found out", PATIENCE, || Ok(node.health("sw2")? == DOWN))?;
+    println!("a frozen backend without calls was down after {} ms", frozen.elapsed().as_millis());
+    let reason = "backend sw2: up -> down: 2 probes in a row got no answer within 500ms";
+    assert!(daemon.log().contains(reason), "{}", daemon.log());
+    servers[1].signal(Signal::CONT)?;
+    wait_until("it is back", PATIENCE, || Ok(node.health("sw2")? == UP))?;
     Ok(())
 }

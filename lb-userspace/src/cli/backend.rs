@@ -235,7 +235,7 @@ fn row(view: &BackendView, health: Option<&HealthView>) -> [String; 12] {
         Some(hop) => format!("{}@{}", hop.mac, hop.interface),
         None => "unresolved".to_owned(),
     };
-    let suspected = if health.is_some_and(|h| h.suspected) { ", suspected" } else { "" };
+    let suspected = if health.is_some_and(HealthView::is_suspected) { ", suspected" } else { "" };
     let full = if view.full.is_some() && view.health == "up" { ", full" } else { "" };
     [
         view.zone.clone().unwrap_or_else(|| "-".to_owned()),

@@ -83,8 +83,13 @@ impl HealthView {
 
     /// Health and what else has to be known of it, in a word or two: `up, suspected`.
     pub fn word(&self) -> String {
-        let suspected = if self.suspected { ", suspected" } else { "" };
+        let suspected = if self.is_suspected() { ", suspected" } else { "" };
         format!("{}{suspected}", self.health)
+    }
+
+    /// Whether that is worth a word: of one that is down it is known.
+    pub fn is_suspected(&self) -> bool {
+        self.suspected && self.health != "down"
     }
 }
 

@@ -225,7 +225,7 @@ impl Status {
         match backend.health.as_str() {
             "down" => Some(format!("backend {name} is down{because}{held}")),
             "draining" => Some(format!("backend {name} gets no new calls{because}{held}")),
-            _ if health.is_some_and(|h| h.suspected) => {
+            _ if health.is_some_and(HealthView::is_suspected) => {
                 Some(format!("backend {name} is suspected: new calls got no packet from it"))
             }
             _ => None,
