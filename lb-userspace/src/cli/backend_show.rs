@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// Show one backend: what is wanted of it, how it is and why, what it may carry, and what it carries.
+/// Show one backend: how it is and why, and what it may carry.
 ///
 /// FILE is what the configuration says, OPERATOR what was set by `sipsteer backend limit` or `weight`, NOW what holds.
 #[derive(Debug, clap::Args)]

@@ -128,7 +128,7 @@ impl Pace {
 
     /// Waits until it is due, or somebody is in a hurry.
     async fn wait(&self, sent: Option<Instant>) {
-        let least = sent.map_or(self.due, |sent| (sent + LEAST_INTERVAL).min(self.due));
+        let least = sent.map_or_else(Instant::now, |sent| (sent + LEAST_INTERVAL).min(self.due));
         tokio::select! {
             () = tokio::time::sleep_until(self.due) => {}
             () = self.hurry.notified() => tokio::time::sleep_until(least).await,
@@ -156,3 +156,6 @@ fn random<const N: usize>() -> [u8; N] {
 fn random_ratio() -> f64 {
     f64::from(u32::from_le_bytes(random())) / f64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;
