@@ -1,10 +1,9 @@
 //! Broken files: one line of a good file is replaced, and exactly the expected complaints come, each at its line.
 
-use super::{Accepted, Code, Code::*, Complaints, How, Overflow, Probing, Severity, parse};
-use std::time::Duration;
+use super::{Code, Code::*, Complaints, Overflow, Severity, parse};
 
 /// A good file; the tables below name its lines.
-const GOOD: [&str; 22] = [
+pub(super) const GOOD: [&str; 22] = [
     "[node]",
     "name = 'lb1'",
     "interfaces = ['eth0']",
@@ -30,7 +29,7 @@ const GOOD: [&str; 22] = [
 ];
 
 /// Which line is replaced, what by, and which complaints come at which lines.
-type Case = (usize, &'static str, &'static [(Code, usize)]);
+pub(super) type Case = (usize, &'static str, &'static [(Code, usize)]);
 
 /// Text that is not TOML.
 const SYNTAX: &[Case] = &[
@@ -293,12 +292,12 @@ const WARNINGS: &[Case] = &[
 ];
 
 /// The good file with one line replaced.
-fn replaced((line, text, _): &Case) -> String {
+pub(super) fn replaced((line, text, _): &Case) -> String {
     let lines = GOOD.iter().enumerate().map(|(i, good)| if i + 1 == *line { text } else { good });
     lines.fold(String::new(), |file, line| file + line + "\n")
 }
 
-fn codes_and_lines(complaints: &Complaints) -> Vec<(Code, usize)> {
+pub(super) fn codes_and_lines(complaints: &Complaints) -> Vec<(Code, usize)> {
     let mut found: Vec<_> = complaints.complaints.iter().map(|c| (c.code, c.line)).collect();
     found.sort_by_key(|(code, line)| (*line, code.name()));
     found
@@ -400,43 +399,6 @@ weight = 100
     );
     let overflows: Vec<Overflow> = loaded.config.services[0].tiers.iter().map(|t| t.overflow).collect();
     assert_eq!(overflows, [Overflow::Forward, Overflow::Redirect]);
-}
-
-#[test]
-fn whoever_has_not_decided_about_probes_is_told_once() {
-    let without: String = GOOD[..20].join("\n");
-    let loaded = parse(&without, "f.toml").unwrap_or_else(|c| panic!("{c}"));
-    assert_eq!(codes_and_lines(&loaded.warnings), [(NotProbed, 1)]);
-    assert!(loaded.warnings.render(false).contains("probe = \"options\""), "{}", loaded.warnings);
-    assert!(loaded.config.backends.iter().all(|b| b.probing.is_none()));
-
-    let own = without.replace("zone = 'uk'", "zone = 'uk'\nhealth = { interval = '2s' }");
-    let loaded = parse(&own, "f.toml").unwrap_or_else(|c| panic!("{c}"));
-    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
-    let expected = Probing { interval: Duration::from_secs(2), ..Probing::DEFAULT };
-    assert!(loaded.config.backends.iter().all(|b| b.probing.as_ref() == Some(&expected)));
-}
-
-#[test]
-fn a_backend_may_be_probed_in_another_way_than_the_others() {
-    let file = replaced(&(22, "interval = '5s'\nrise = 4\naccept = ['2xx', 404]", &[]));
-    let file = file.replacen("zone = 'uk'", "zone = 'uk'\nhealth = { probe = 'tcp', rise = 1 }", 1);
-    let backends = parse(&file, "f.toml").unwrap_or_else(|c| panic!("{c}")).config.backends;
-    let usual = Probing {
-        interval: Duration::from_secs(5),
-        rise: 4,
-        accept: Accepted(vec![200..=299, 404..=404]),
-        ..Probing::DEFAULT
-    };
-    let own = Probing { how: How::Tcp, rise: 1, ..usual.clone() };
-    let probing: Vec<_> = backends.into_iter().map(|b| b.probing).collect();
-    assert_eq!(probing, [Some(own), Some(usual.clone())]);
-
-    let none = file.replace("probe = 'tcp'", "probe = 'none'").replace("interval = '5s'", "probe = 'tcp'");
-    let backends = parse(&none, "f.toml").unwrap_or_else(|c| panic!("{c}")).config.backends;
-    let interval = Probing::DEFAULT.interval;
-    let probing: Vec<_> = backends.into_iter().map(|b| b.probing).collect();
-    assert_eq!(probing, [None, Some(Probing { how: How::Tcp, interval, ..usual })]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
 //!
-//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read`, `read_health` and `read_service` with `section`
-//! and `values` (each key by itself), `check` and `check_service` (what must hold between them), `draft` (what was understood
-//! so far). Complaints are gathered in a `report` and shown by `render`.
+//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read`, `read_health` and `read_service`
+//! with `section` and `values` (each key by itself), `check` and `check_service` (what must hold between them), `draft` (what was
+//! understood so far). Complaints are gathered in a `report` and shown by `render`.
 
 mod answers;
 mod check;
@@ -175,6 +175,8 @@ pub struct Backend {
 
 #[cfg(test)]
 mod broken_tests;
+#[cfg(test)]
+mod health_tests;
 #[cfg(test)]
 mod limits_tests;
 #[cfg(test)]

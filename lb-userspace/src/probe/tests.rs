@@ -97,11 +97,11 @@ async fn silence_is_told_and_a_late_answer_after_it() {
 async fn a_port_that_nobody_has_refuses() {
     let (server, address) = server().await;
     drop(server);
-    let (_probe, mut heard) = probe(address, Probing::DEFAULT);
+    let (_asker, mut heard) = probe(address, Probing::DEFAULT);
     for _ in 0..2 {
         assert_eq!(next(&mut heard).await.outcome, Outcome::Refused);
     }
-    let (_probe, mut heard) = self::probe(address, Probing { how: How::Tcp, ..Probing::DEFAULT });
+    let (_probe, mut heard) = probe(address, Probing { how: How::Tcp, ..Probing::DEFAULT });
     assert_eq!(next(&mut heard).await.outcome, Outcome::Refused);
 }
 

@@ -1,5 +1,7 @@
 //! A SIP server that does what each call wishes, and remembers it.
 
+pub use super::manner::{Manner, Pings};
+
 use super::{
     endpoint::{Endpoint, Loss},
     message::{Message, host_port, response, uri, user},
@@ -27,32 +29,6 @@ use std::{
 pub const SIGNATURE: &str = "lab ";
 /// How soon a server notices that it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
-
-/// What a server makes of wishes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
-    /// It fulfils them.
-    #[default]
-    Obliging,
-    /// It refuses every new call with 503, and says after how many seconds to come again.
-    Unavailable(Option<u32>),
-    /// It refuses every new call with 302, and names this address.
-    Moved(SocketAddrV4),
-    /// It takes no notice of new calls.
-    Deaf,
-}
-
-/// What a server makes of OPTIONS, by which others find out whether it is well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Pings {
-    /// 200.
-    #[default]
-    Well,
-    /// 503: it wants no new calls.
-    Unavailable,
-    /// No answer.
-    Ignored,
-}
 
 /// How servers behave.
 #[derive(Clone, Copy, Debug)]
