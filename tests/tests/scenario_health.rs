@@ -163,8 +163,18 @@ fn a_dead_backend_stays_down_through_a_reload_and_the_death_of_the_daemon() -> R
     node.configure(&probed(&lab, "rise = 3"))?;
     node.succeed(&["reload"])?;
     assert_eq!(node.health("sw1")?, DOWN);
+    let unknown = node.ask(&["backend", "show", "sw9"])?;
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no backend"));
     first.kill()?;
     assert_eq!(node.health("sw1")?, DOWN);
+    let left = node.json(&["backend", "show", "sw1"])?;
+    assert_eq!(
+        (&left["backend"]["health"], &left["health"]),
+        (&"down".into(), &Value::Null),
+        "from the maps"
+    );
+    assert_eq!(node.ask(&["backend", "show", "sw9"])?.status.code(), Some(1));
 
     let second = node.spawn(&["--ephemeral"])?;
     wait_until("the second daemon has probed it", PATIENCE, || {

@@ -65,8 +65,8 @@ impl Ward {
     fn count(&mut self, heard: &Heard) {
         match heard.outcome {
             Outcome::Answered { rtt, .. } | Outcome::Connected { rtt } => {
-                let late = self.last.as_ref().is_some_and(|last| last.asked == heard.asked);
-                if late {
+                // Then it was told of as lost before.
+                if rtt > heard.target.probing.timeout {
                     self.lost = self.lost.saturating_sub(1);
                 } else {
                     self.sent += 1;
