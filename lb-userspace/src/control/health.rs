@@ -10,10 +10,11 @@ use crate::{
         standings::{Aspect, Observation},
     },
     dataplane::clock,
-    probe::{Heard, Probe, Target},
+    probe::{Heard, Probe, Room, Target},
     view::health::HealthView,
 };
 use lb_common::map::backend::{name_of, will};
+use rustix::process::{Resource, getrlimit};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -30,6 +31,7 @@ pub(super) type Ears = mpsc::Receiver<Heard>;
 #[derive(Debug)]
 pub(super) struct Wards {
     ears: mpsc::Sender<Heard>,
+    room: Room,
     by_name: BTreeMap<String, Ward>,
 }
 
@@ -50,14 +52,15 @@ impl Wards {
     /// None yet, and where the outcomes of their probes will come.
     pub(super) fn new() -> (Wards, Ears) {
         let (ears, heard) = mpsc::channel(EARSHOT);
-        (Wards { ears, by_name: BTreeMap::new() }, heard)
+        let room = Room::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
+        (Wards { ears, room, by_name: BTreeMap::new() }, heard)
     }
 }
 
 impl Ward {
-    fn new(target: Target, health: Health, ears: mpsc::Sender<Heard>) -> Ward {
+    fn new(target: Target, health: Health, room: Room, ears: mpsc::Sender<Heard>) -> Ward {
         let patient = Patient::new(target.probing.clone(), health, now());
-        let probe = Probe::start(target, ears);
+        let probe = Probe::start(target, room, ears);
         Ward { probe, patient, last: None, last_rtt: None, sent: 0, lost: 0, replies: None }
     }
 
@@ -99,14 +102,14 @@ impl Daemon {
                 continue;
             };
             let target = Target { backend: name.clone(), address, probing };
-            let ears = self.wards.ears.clone();
+            let (ears, room) = (self.wards.ears.clone(), self.wards.room.clone());
             let ward = match ward {
                 Some(ward) if *ward.probe.target() == target => ward,
                 Some(mut ward) => {
                     ward.patient.set_probing(target.probing.clone());
-                    Ward { probe: Probe::start(target, ears), ..ward }
+                    Ward { probe: Probe::start(target, room, ears), ..ward }
                 }
-                None => Ward::new(target, self.standings.of(name).health, ears),
+                None => Ward::new(target, self.standings.of(name).health, room, ears),
             };
             self.wards.by_name.insert(name.clone(), ward);
         }

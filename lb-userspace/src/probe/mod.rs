@@ -1,14 +1,18 @@
 //! Probes: the daemon asks every backend whether it is well, from its own address. What the answers mean is the business of
 //! [`crate::core::health`].
 //!
-//! * [`message`]: the OPTIONS and reading its answer. * [`options`], [`tcp`]: asking. * This file: one task for each backend.
+//! * [`message`]: the OPTIONS and reading its answer. * [`options`], [`tcp`]: asking. * [`room`]: how many at a
+//!   time. * This file: one task for each backend.
 //!
 //! Answers go to a port of the daemon, which is no service's, so the program leaves them to the host. Time is monotonic
 //! throughout: nothing here asks what time it is.
 
 pub mod message;
 mod options;
+mod room;
 mod tcp;
+
+pub use room::Room;
 
 use crate::{
     config::{How, Probing},
@@ -63,9 +67,9 @@ pub struct Probe {
 
 impl Probe {
     /// Starts asking. What comes of it goes to `ears`. To be called within a runtime.
-    pub fn start(target: Target, ears: mpsc::Sender<Heard>) -> Probe {
+    pub fn start(target: Target, room: Room, ears: mpsc::Sender<Heard>) -> Probe {
         let (target, hurry) = (Arc::new(target), Arc::new(Notify::new()));
-        let teller = Teller { target: target.clone(), ears };
+        let teller = Teller { target: target.clone(), room, ears };
         let pace = Pace { interval: target.probing.interval, hurry: hurry.clone(), due: Instant::now() };
         let task = match target.probing.how {
             How::Options => tokio::spawn(options::ask_for_ever(teller, pace)),
@@ -94,6 +98,7 @@ impl Drop for Probe {
 /// Tells what became of probes.
 struct Teller {
     target: Arc<Target>,
+    room: Room,
     ears: mpsc::Sender<Heard>,
 }
 

@@ -5,6 +5,7 @@ use super::{
     Pace, Target, Teller,
     message::{Answer, Mark, options},
     now, random,
+    room::Place,
 };
 use crate::core::health::Outcome;
 use std::{
@@ -49,23 +50,29 @@ enum Came {
 struct Asker {
     teller: Teller,
     socket: Option<UdpSocket>,
+    /// The right to it.
+    place: Option<Place>,
     /// The newest last.
     sent: VecDeque<Sent>,
     silent: u32,
 }
 
 pub(super) async fn ask_for_ever(teller: Teller, mut pace: Pace) {
-    let mut asker = Asker { teller, socket: None, sent: VecDeque::new(), silent: 0 };
+    let mut asker = Asker { teller, socket: None, place: None, sent: VecDeque::new(), silent: 0 };
     pace.begin();
     pace.wait(None).await;
     loop {
         let sent = pace.went_out();
-        match asker.ask(sent).await {
+        match asker.ask().await {
             Ok(outcome) => asker.silent = if outcome { 0 } else { asker.silent + 1 },
             Err(e) => {
-                asker.socket = None;
+                asker.close();
                 asker.teller.tell(now(), Outcome::NotAsked(e.to_string()), Vec::new()).await;
             }
+        }
+        if asker.place.as_ref().is_some_and(|place| !place.keeps) {
+            // Another backend wants it; what comes late is lost.
+            asker.close();
         }
         let waiting = pace.wait(Some(sent));
         tokio::pin!(waiting);
@@ -80,9 +87,13 @@ pub(super) async fn ask_for_ever(teller: Teller, mut pace: Pace) {
 
 impl Asker {
     /// One probe, to its answer or its end; false: there was none.
-    async fn ask(&mut self, sent: Instant) -> io::Result<bool> {
+    async fn ask(&mut self) -> io::Result<bool> {
         if self.silent >= PATIENCE {
-            (self.socket, self.silent) = (None, 0);
+            self.close();
+            self.silent = 0;
+        }
+        if self.place.is_none() {
+            self.place = Some(self.teller.room.place().await);
         }
         let socket = match self.socket.take() {
             Some(socket) => socket,
@@ -96,6 +107,7 @@ impl Asker {
             self.sent.pop_front();
         }
         let asked = now();
+        let sent = Instant::now();
         self.sent.push_back(Sent { branch: mark.branch(), at: sent, asked, over: false });
 
         let timeout = self.teller.target.probing.timeout;
@@ -154,8 +166,12 @@ impl Asker {
             Came::Answer(index, code, answer) => self.answered(index, code, answer).await,
             // It belongs to a probe that was told of as silent.
             Came::Refusal | Came::Noise => {}
-            Came::Broken(_) => self.socket = None,
+            Came::Broken(_) => self.close(),
         }
+    }
+
+    fn close(&mut self) {
+        (self.socket, self.place) = (None, None);
     }
 }
 

@@ -3,21 +3,26 @@
 use super::{Pace, Teller, now};
 use crate::core::health::Outcome;
 use std::io;
-use tokio::{net::TcpStream, time::timeout_at};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 
 pub(super) async fn ask_for_ever(teller: Teller, mut pace: Pace) {
     pace.begin();
     pace.wait(None).await;
     loop {
         let sent = pace.went_out();
-        let asked = now();
+        let place = teller.room.moment().await;
+        let (begun, asked) = (Instant::now(), now());
         let target = &teller.target;
         let outcome =
-            match timeout_at(sent + target.probing.timeout, TcpStream::connect(target.address)).await {
-                Ok(Ok(_)) => Outcome::Connected { rtt: sent.elapsed() },
+            match timeout_at(begun + target.probing.timeout, TcpStream::connect(target.address)).await {
+                Ok(Ok(_)) => Outcome::Connected { rtt: begun.elapsed() },
                 Ok(Err(e)) => failed(&e),
                 Err(_) => Outcome::TimedOut,
             };
+        drop(place);
         teller.tell(asked, outcome, Vec::new()).await;
         pace.wait(Some(sent)).await;
     }
