@@ -3,7 +3,8 @@
 use super::{
     Forwarding, MAX_TRUSTED, check_service,
     complaint::Code,
-    draft::{AnswersDraft, DialogsDraft, Draft, ServiceDraft},
+    draft::{AnswersDraft, DialogsDraft, Draft, ProbingDraft, ServiceDraft},
+    read_health,
     report::{Report, quoted, words},
 };
 use lb_common::limits;
@@ -31,6 +32,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     check_service::draft(draft, report);
     lifetimes(&draft.dialogs, report);
     answers(&draft.answers, report);
+    health(draft, report);
 }
 
 /// Upper bounds, and that there is anything at all.
@@ -227,6 +229,18 @@ fn answers(draft: &AnswersDraft, report: &mut Report<'_>) {
         let words = words("`trusted` has no effect with this `per_source`", reason, "remove one of the two");
         report.warn(Code::NoEffect, first.span, words);
     }
+}
+
+/// Probes, of `[health]` and of each backend that has its own.
+fn health(draft: &Draft, report: &mut Report<'_>) {
+    let usual = ProbingDraft::default();
+    let base = draft.health.as_ref().unwrap_or(&usual);
+    read_health::check(base, &usual, report);
+    for own in draft.backends.iter().filter_map(|b| b.health.as_ref()) {
+        read_health::check(own, base, report);
+    }
+    let decided = draft.backends.iter().all(|b| b.is_decided(draft.health.as_ref()));
+    read_health::check_absent(decided, report);
 }
 
 /// Lifetimes in bounds and in proportion.

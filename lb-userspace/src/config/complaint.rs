@@ -85,6 +85,8 @@ codes! {
     NoEffect = "no-effect";
     /// Something that nothing uses.
     Unused = "unused";
+    /// Nobody looks whether backends are alive.
+    NotProbed = "not-probed";
 }
 
 impl Code {
@@ -99,6 +101,7 @@ impl Code {
                 | Code::NoAddress
                 | Code::UnknownZone
                 | Code::Unused
+                | Code::NotProbed
         )
     }
 }

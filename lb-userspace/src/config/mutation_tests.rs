@@ -17,6 +17,15 @@ answered = "12h"
 per_source = 50
 total = 5000
 trusted = ["198.51.100.0/24"]
+[health]
+probe = "options"
+interval = "2s"
+timeout = "500ms"
+rise = 2
+fall = 3
+accept = [200, "4xx"]
+user = "ping"
+from = "lb1.example.com"
 [[service]]
 name = "trunks"
 listen = ["203.0.113.10:5060/udp",
@@ -44,6 +53,7 @@ zone = "uk"
 address = "10.0.0.11:5060"
 max_cps = 100
 cps_burst = 20
+health = { probe = "tcp", interval = "5s" }
 [[backend]]
 name = "sw2"
 zone = "germany"

@@ -4,6 +4,7 @@ use super::{
     MAX_ANSWERS, MAX_LIMIT, MAX_WEIGHT, XdpMode,
     complaint::Code,
     draft::{AnswersDraft, BackendDraft, DialogsDraft, Draft, NodeDraft, ZoneDraft},
+    read_health::read_health,
     read_service::read_service,
     report::{Report, words},
     section::{Section, boolean, integer, table, tables, text, texts},
@@ -28,7 +29,7 @@ const XDP_MODES: &[Choice<XdpMode>] =
 
 /// Reads the whole file.
 pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
-    const KEYS: &[&str] = &["node", "dialogs", "answers", "service", "zone", "backend"];
+    const KEYS: &[&str] = &["node", "dialogs", "answers", "health", "service", "zone", "backend"];
     let Some(file) = Section::new("the file", root, KEYS, report) else { return Draft::default() };
     let node = table(file.get("node"), "[node]", report);
     if file.get("node").is_none() {
@@ -42,6 +43,10 @@ pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
     }
     if let Some(value) = table(file.get("answers"), "[answers]", report) {
         draft.answers = read_answers(value, report);
+    }
+    if let Some(value) = table(file.get("health"), "[health]", report) {
+        // One that cannot be read is there all the same.
+        draft.health = Some(read_health("[health]", value, report).unwrap_or_default());
     }
     for value in tables(file.get("service"), "[[service]]", report) {
         draft.services.extend(read_service(value, report));
@@ -135,7 +140,8 @@ fn read_zone(value: &Value<'_>, report: &mut Report<'_>) -> Option<ZoneDraft> {
 }
 
 fn read_backend(value: &Value<'_>, report: &mut Report<'_>) -> Option<BackendDraft> {
-    const KEYS: &[&str] = &["name", "zone", "address", "max_cps", "cps_burst", "max_channels", "weight"];
+    const KEYS: &[&str] =
+        &["name", "zone", "address", "max_cps", "cps_burst", "max_channels", "weight", "health"];
     let backend = Section::new("[[backend]]", value, KEYS, report)?;
     let zone = backend.required("zone", "\"uk\"", report).and_then(|v| text(v, "\"uk\"", report));
     let address = backend.required("address", "\"10.0.0.11:5060\"", report);
@@ -148,6 +154,8 @@ fn read_backend(value: &Value<'_>, report: &mut Report<'_>) -> Option<BackendDra
     });
     let reason = "shares are proportional to weights; the usual weight is 100";
     let weight = backend.get("weight").and_then(|v| integer(v, 1, MAX_WEIGHT.into(), reason, report));
+    let health = backend.get("health");
+    let health = health.map(|v| read_health("[backend.health]", v, report).unwrap_or_default());
     Some(BackendDraft {
         span: backend.span,
         name: required_name(&backend, "\"sw1\"", report),
@@ -157,6 +165,7 @@ fn read_backend(value: &Value<'_>, report: &mut Report<'_>) -> Option<BackendDra
         cps_burst,
         max_channels: max_channels.unwrap_or(Some(MAX_CHANNELS)),
         weight: weight.unwrap_or(WEIGHT) as u16,
+        health,
     })
 }
 

@@ -65,6 +65,17 @@ interfaces = {interfaces}
 #total = 10000
 #trusted = []
 
+# Whether backends are alive. options: each is asked by SIP OPTIONS; tcp: a TCP connection must stand; none: nobody looks.
+# One [backend.health] with the same keys may differ from the others.
+[health]
+probe = "options"
+#interval = "1s"
+#timeout = "500ms"
+# So many good answers in a row make a backend up, so many failures end that.
+#rise = 2
+#fall = 2
+# accept = ["2xx", 404] would take these answers for good; without it, every final answer but 408 and 5xx is.
+
 # Addresses that callers send to, and the zones whose backends serve them.
 [[service]]
 name = "sip"

@@ -4,17 +4,18 @@ use super::change::{ChangeBody, ChangeRequest};
 use crate::{
     core::summary::Summary,
     failure::{Failure, Kind},
-    view::status::Status,
+    view::{backend::BackendDetail, health::HealthView, status::Status},
 };
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
+    extract::{DefaultBodyLimit, Path as UrlPath, State, rejection::JsonRejection},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt,
@@ -39,6 +40,10 @@ pub enum Command {
     Reload(oneshot::Sender<Result<Summary, Failure>>),
     /// Change what operators want, or tell what that would do.
     Change(ChangeRequest, oneshot::Sender<Result<ChangeBody, Failure>>),
+    /// Tell how the backends are that are probed, by name.
+    Health(oneshot::Sender<Result<BTreeMap<String, HealthView>, Failure>>),
+    /// Tell all of the backend of this name.
+    Backend(String, oneshot::Sender<Result<BackendDetail, Failure>>),
     /// Tell the state.
     Status(oneshot::Sender<Result<Status, Failure>>),
 }
@@ -76,6 +81,8 @@ pub fn serve(socket: &Path, commands: mpsc::Sender<Command>) -> Result<(), Failu
         .route("/v1/reload", post(reload))
         .route("/v1/change", post(change))
         .route("/v1/status", get(status))
+        .route("/v1/health", get(health))
+        .route("/v1/backends/{name}", get(backend))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(commands);
     tokio::spawn(async move {
@@ -113,6 +120,20 @@ async fn change(
 async fn status(State(commands): State<mpsc::Sender<Command>>) -> Response {
     match ask(&commands, Command::Status).await {
         Ok(status) => Json(status).into_response(),
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn health(State(commands): State<mpsc::Sender<Command>>) -> Response {
+    match ask(&commands, Command::Health).await {
+        Ok(health) => Json(health).into_response(),
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn backend(State(commands): State<mpsc::Sender<Command>>, UrlPath(name): UrlPath<String>) -> Response {
+    match ask(&commands, |answer| Command::Backend(name, answer)).await {
+        Ok(detail) => Json(detail).into_response(),
         Err(failure) => refuse(failure),
     }
 }

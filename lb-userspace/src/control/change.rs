@@ -94,8 +94,7 @@ impl Daemon {
     }
 
     fn model_of(&self, outcome: &Outcome) -> Result<Model, Failure> {
-        let circumstances = Circumstances { wishes: outcome.wishes.clone(), ..Circumstances::default() };
-        self.model.next(&self.config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))
+        self.model_in(&Circumstances { wishes: outcome.wishes.clone(), ..self.circumstances() })
     }
 
     /// Calls in progress on the backend or in the zone.

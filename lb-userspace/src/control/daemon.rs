@@ -1,10 +1,11 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{lock::Lock, recent::Recent, run, start::Options};
+use super::{health::Wards, lock::Lock, recent::Recent, run, start::Options};
 use crate::{
     config::Config,
     core::{
         model::{Circumstances, Model},
+        standings::Standings,
         wishes::Wishes,
     },
     dataplane::{
@@ -18,6 +19,7 @@ use crate::{
     slowpath::serve::SlowPath,
     view::{
         self,
+        backend::BackendDetail,
         facts::Facts,
         services::RecentView,
         status::{DaemonView, Status},
@@ -29,7 +31,10 @@ use lb_common::map::{
     settings::Settings,
 };
 use sd_notify::NotifyState;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table while removed backends wait for their last dialog to end.
@@ -60,6 +65,14 @@ pub struct Daemon {
     pub(super) config: Config,
     /// What operators want beyond it.
     pub(super) wishes: Wishes,
+    /// What was observed of backends.
+    pub(super) standings: Standings,
+    /// Whether the maps do not follow that yet.
+    pub(super) standings_due: bool,
+    /// Who is probed.
+    pub(super) wards: Wards,
+    /// Names of the backends all of whose answers pass us.
+    pub(super) visible_backends: BTreeSet<String>,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -101,6 +114,8 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        self.look_at_traffic();
+        self.follow_standings();
         if let Err(failure) = self.note_recent() {
             tracing::error!("{failure}");
         }
@@ -130,12 +145,7 @@ impl Daemon {
         let census = tend::census(&self.tables.maps)?;
         tracing::debug!("counted all dialogs in {} us", census.microseconds);
         let busy = census.dialogs.keys().copied().collect();
-        let circumstances =
-            Circumstances { busy: Some(busy), wishes: self.wishes.clone(), ..Circumstances::default() };
-        let model = self
-            .model
-            .next(&self.config, &circumstances)
-            .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+        let model = self.model_in(&Circumstances { busy: Some(busy), ..self.circumstances() })?;
         let summary = self.change_to(model)?;
         if !summary.is_empty() {
             tracing::info!("after a look at all dialogs: {summary}");
@@ -186,10 +196,21 @@ impl Daemon {
             configured: self.since.configured.to_string(),
             reload_refused: self.reload_refused.clone(),
             unresolved: unresolved.collect(),
+            health: self.health(),
             slow_path: self.slow_path_view(),
         });
         status.judge();
         Ok(status)
+    }
+
+    /// One backend, with all that is known of it.
+    pub(super) fn backend_detail(&self, name: &str) -> Result<BackendDetail, Failure> {
+        let names = self.neighbours.links().into_iter().map(|l| (l.ifindex, l.name)).collect();
+        let view = view::backends::backend(&self.tables.maps, name, &names)?;
+        let unresolved = self.neighbours.reason(view.id).map(ToString::to_string);
+        let detail = BackendDetail { unresolved, ..BackendDetail::from_maps(view) };
+        let detail = detail.with(&self.config, &self.wishes);
+        Ok(BackendDetail { health: self.health_of(name), ..detail })
     }
 
     /// Ends the daemon. The data plane stays unless this was an ephemeral run.

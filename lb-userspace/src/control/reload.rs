@@ -2,7 +2,7 @@
 
 use super::{
     daemon::Daemon,
-    file, hash_key,
+    file, hash_key, health,
     start::{self, check_settings},
 };
 use crate::{
@@ -45,7 +45,8 @@ impl Daemon {
         let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
         let settings = lifetimes::settings(&config, hash_key, self.hz);
         check_settings(&self.settings, &settings, &self.options)?;
-        let circumstances = Circumstances { wishes: self.wishes.clone(), ..Circumstances::default() };
+        let standings = self.standings.after(&self.config, &config);
+        let circumstances = Circumstances { standings: standings.by_name().clone(), ..self.circumstances() };
         let model = self
             .model
             .next(&config, &circumstances)
@@ -55,8 +56,10 @@ impl Daemon {
             self.attach_all(&config, &interfaces)?;
         }
         let summary = self.change_to(model)?;
+        (self.standings, self.standings_due) = (standings, false);
         self.tables.maps.set_settings(&settings)?;
         self.settings = settings;
+        self.visible_backends = health::visible_backends(&config);
         self.config = config;
         self.since.configured = Timestamp::now();
         self.listen_slowly();
@@ -64,6 +67,7 @@ impl Daemon {
         self.drop_other_links();
         self.set_ports()?;
         self.watch_backends()?;
+        self.follow_probing();
         self.settle().await;
         self.refresh_neighbours().await;
         self.census_due = Instant::now();

@@ -4,13 +4,15 @@
 use super::{
     Places,
     daemon::{Daemon, Since},
-    file, hash_key, lock,
+    file, hash_key,
+    health::{self, Ears, Wards},
+    lock,
     recent::Recent,
     slow_path, state,
 };
 use crate::{
     config::Config,
-    core::{lifetimes, model::Circumstances, model::Model, plan::Plan, wishes::Wishes},
+    core::{lifetimes, model::Circumstances, model::Model, plan::Plan, standings::Standings, wishes::Wishes},
     dataplane::{
         OBJECT, adopt,
         attach::{self, Attachment, How},
@@ -63,7 +65,7 @@ pub async fn check_host(
 ///
 /// # Errors
 /// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
-pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
+pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Failure> {
     let config =
         file::load(&options.config, |warnings| tracing::warn!("{}", warnings.render(false).trim_end()))?;
     host::check_capabilities()?;
@@ -83,8 +85,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let hz = clock.now()?.hz;
     let settings = lifetimes::settings(&config, hash_key, hz);
     let mut tables = Tables::open(pins)?;
-    let model = if fresh {
-        fill_new(&mut tables, &config, &wishes, &settings)?
+    let (model, standings) = if fresh {
+        (fill_new(&mut tables, &config, &wishes, &settings)?, Standings::default())
     } else {
         take_over(&mut tables, &config, &wishes, &settings, &options)?
     };
@@ -97,12 +99,18 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
+    let visible_backends = health::visible_backends(&config);
+    let (wards, ears) = Wards::new();
     let mut daemon = Daemon {
         since: Since::now(),
         options,
         _lock: lock,
         config,
         wishes,
+        standings,
+        standings_due: false,
+        wards,
+        visible_backends,
         programs,
         tables,
         neighbours,
@@ -122,7 +130,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     daemon.set_ports()?;
     daemon.watch_backends()?;
     first_answers(&mut daemon, &mut events).await;
-    Ok((daemon, events))
+    daemon.follow_probing();
+    Ok((daemon, events, ears))
 }
 
 /// Fills maps that were just made.
@@ -150,16 +159,21 @@ fn take_over(
     wishes: &Wishes,
     settings: &Settings,
     options: &Options,
-) -> Result<Model, Failure> {
+) -> Result<(Model, Standings), Failure> {
     check_settings(&tables.maps.settings()?, settings, options)?;
     let before = Model::adopted(tables.found()?);
-    let circumstances = Circumstances { wishes: wishes.clone(), ..Circumstances::default() };
+    let standings = Standings::found(&before, config, |backend| backend.probing.is_some());
+    let circumstances = Circumstances {
+        wishes: wishes.clone(),
+        standings: standings.by_name().clone(),
+        ..Circumstances::default()
+    };
     let model = before.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
     let plan = Plan::between(&before, &model);
     tables.apply(&plan.writes)?;
     tables.maps.set_settings(settings)?;
     tracing::info!("took over the maps in {}: {}", options.places.pins.path().display(), plan.summary);
-    Ok(model)
+    Ok((model, standings))
 }
 
 /// Whether settings may replace others while calls are pinned.

@@ -58,6 +58,7 @@ pub(super) fn backend(name: &str, n: u8, zone: &str) -> Backend {
         address: ([10, 0, 0, n], 5060).into(),
         max_cps: Some(100),
         cps_burst: None,
+        probing: None,
         max_channels: None,
         weight: 100,
     }

@@ -1,6 +1,7 @@
 //! What was observed of a backend, and what it may carry for that reason. Made by probes and the controller, kept by name.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How a backend is, apart from what operators want of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,23 @@ pub enum Health {
     Draining,
     /// Does not answer: its calls move.
     Down,
+}
+
+impl Health {
+    /// As people write it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Health::Up => "up",
+            Health::Draining => "draining",
+            Health::Down => "down",
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 /// What a backend may carry at the moment. Where the configuration or an operator allows less, that holds.
@@ -28,6 +46,20 @@ pub struct Capacity {
     pub other_channels: u32,
     /// New calls per second there that do not come through this balancer.
     pub other_cps: u32,
+}
+
+impl Capacity {
+    /// In words, for the log.
+    pub fn told(capacity: Option<Capacity>) -> String {
+        let Some(capacity) = capacity else { return "what the configuration says".to_owned() };
+        let limit = |limit: Option<u32>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+        format!(
+            "{} channels and {} cps at weight {}",
+            limit(capacity.max_channels),
+            limit(capacity.max_cps),
+            capacity.weight
+        )
+    }
 }
 
 /// Both.
