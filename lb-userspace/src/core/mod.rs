@@ -7,11 +7,13 @@
 //! * [`standing`]: what was observed of a backend, and what it may carry for that reason; [`standings`]: of all of them;
 //!   [`report`]: what a source says of one.
 //! * [`health`]: probes and traffic to the health of a backend.
+//! * [`controller`]: what sources say of backends, their health and our own calls, to what they may carry, and why.
 //! * [`plan`]: the difference between two models, as map writes in a safe order and as a sentence for humans.
 //! * [`lifetimes`]: durations to ticks of the kernel's clock.
 
 mod capacity;
 pub mod change;
+pub mod controller;
 pub mod health;
 mod ids;
 pub mod lifetimes;
