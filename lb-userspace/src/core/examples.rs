@@ -214,8 +214,8 @@ pub(super) fn any_circumstances() -> impl Strategy<Value = Circumstances> {
         other_cps: 0,
     });
     let health = prop_oneof![Just(Health::Up), Just(Health::Draining), Just(Health::Down)];
-    let standing =
-        (health, proptest::option::of(capacity)).prop_map(|(health, capacity)| Standing { health, capacity });
+    let standing = (health, any::<bool>(), proptest::option::of(capacity))
+        .prop_map(|(health, drains, capacity)| Standing { health, drains, capacity });
     let standings = proptest::collection::btree_map("sw[1-9]", standing, 0..3);
     let busy = proptest::option::of(proptest::collection::btree_set((0_u16..16, 0_u16..3), 0..20));
     (wishes, standings, busy).prop_map(|(wishes, standings, busy)| Circumstances { wishes, standings, busy })

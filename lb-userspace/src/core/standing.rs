@@ -62,11 +62,36 @@ impl Capacity {
     }
 }
 
-/// Both.
+/// All of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// How it is.
+    /// How probes find it.
     pub health: Health,
+    /// Whether a telemetry source says that it wants no new calls.
+    pub drains: bool,
     /// What it may carry; `None`: what the configuration and operators say.
     pub capacity: Option<Capacity>,
+}
+
+impl Standing {
+    /// How it is, its own words included. They are believed only to its disadvantage: who does not answer is down.
+    pub const fn seen(&self) -> Health {
+        match self.health {
+            Health::Up if self.drains => Health::Draining,
+            probed => probed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_drain_who_is_up_and_bring_nobody_back() {
+        let seen = |health, drains| Standing { health, drains, capacity: None }.seen();
+        assert_eq!([seen(Health::Up, false), seen(Health::Up, true)], [Health::Up, Health::Draining]);
+        assert_eq!([seen(Health::Draining, false), seen(Health::Draining, true)], [Health::Draining; 2]);
+        assert_eq!([seen(Health::Down, false), seen(Health::Down, true)], [Health::Down; 2]);
+    }
 }

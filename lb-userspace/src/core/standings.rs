@@ -27,6 +27,8 @@ pub struct Observation {
 pub enum Aspect {
     /// [`Standing::health`].
     Health(Health),
+    /// [`Standing::drains`].
+    Drains(bool),
     /// [`Standing::capacity`].
     Capacity(Option<Capacity>),
 }
@@ -48,16 +50,17 @@ impl Changed {
     /// One line in the log. Capacities follow telemetry and may change every second; health is what people wait for.
     pub fn tell(&self) {
         let Changed { backend, old, new, reason } = self;
-        match (old.health == new.health, new.health) {
+        let (was, is) = (old.seen(), new.seen());
+        match (was == is, is) {
             (true, _) => tracing::debug!(
                 "backend {backend}: may carry {}, was {}: {reason}",
                 Capacity::told(new.capacity),
                 Capacity::told(old.capacity)
             ),
             (false, Health::Up) => {
-                tracing::info!("backend {backend}: {} -> {}: {reason}", old.health, new.health);
+                tracing::info!("backend {backend}: {was} -> {is}: {reason}");
             }
-            (false, _) => tracing::warn!("backend {backend}: {} -> {}: {reason}", old.health, new.health),
+            (false, _) => tracing::warn!("backend {backend}: {was} -> {is}: {reason}"),
         }
     }
 }
@@ -81,7 +84,7 @@ impl Standings {
         let kept = config.backends.iter().filter(|b| keeps(b)).map(|b| (b.name.clone(), health_of(b)));
         Standings(
             kept.filter(|(_, health)| *health != Health::Up)
-                .map(|(name, health)| (name, Standing { health, capacity: None }))
+                .map(|(name, health)| (name, Standing { health, ..Standing::default() }))
                 .collect(),
         )
     }
@@ -102,6 +105,7 @@ impl Standings {
         let old = self.of(backend);
         let new = match *now {
             Aspect::Health(health) => Standing { health, ..old },
+            Aspect::Drains(drains) => Standing { drains, ..old },
             Aspect::Capacity(capacity) => Standing { capacity, ..old },
         };
         if old == new {
@@ -174,6 +178,12 @@ mod tests {
         assert_eq!(standings.of("sw1").capacity.unwrap().weight, 50);
         let up = standings.note(&health("sw1", Health::Up)).unwrap();
         assert_eq!(up.new.capacity.unwrap().weight, 50, "health says nothing of capacity");
+        let drains = |drains| Observation { now: Aspect::Drains(drains), ..health("sw1", Health::Up) };
+        let draining = standings.note(&drains(true)).unwrap();
+        assert_eq!((draining.old.seen(), draining.new.seen()), (Health::Up, Health::Draining));
+        assert_eq!(standings.note(&health("sw1", Health::Down)).unwrap().new.seen(), Health::Down);
+        standings.note(&health("sw1", Health::Up)).unwrap();
+        standings.note(&drains(false)).unwrap();
         standings.note(&capacity("sw1", None)).unwrap();
         assert_eq!(standings, Standings::default(), "one that is as usual is not kept");
     }

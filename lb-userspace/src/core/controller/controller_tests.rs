@@ -209,17 +209,17 @@ fn its_words_make_it_drain_and_never_cut_it_off_or_bring_it_back() {
         let mut play = Play::new();
         play.decide();
         assert_eq!(
-            play.hears(1, Report { admits: Some(word), ..Report::default() }).standing.health,
+            play.hears(1, Report { admits: Some(word), ..Report::default() }).standing.seen(),
             Health::Draining
         );
         // A moment of another word does not bring it back.
         let calls = Report { admits: Some(Admits::Calls), ..Report::default() };
-        assert_eq!(play.hears(4, calls).standing.health, Health::Draining);
+        assert_eq!(play.hears(4, calls).standing.seen(), Health::Draining);
         let decision = play.hears(1, calls);
-        assert_eq!(decision.standing.health, Health::Up);
+        assert_eq!(decision.standing.seen(), Health::Up);
         assert_eq!(play.numbers(&decision), (10, 10, 1000), "it warms up: {}", decision.explanation);
         play.health = Health::Down;
-        assert_eq!(play.hears(3, calls).standing.health, Health::Down);
+        assert_eq!(play.hears(3, calls).standing.seen(), Health::Down);
     }
 }
 
@@ -315,8 +315,8 @@ proptest! {
             }
             // Probes have the last word, for the worse.
             let probed = play.health;
-            prop_assert!(decision.standing.health == probed || probed == Health::Up);
-            prop_assert!(decision.standing.health != Health::Down || probed == Health::Down);
+            prop_assert!(decision.standing.seen() == probed || probed == Health::Up);
+            prop_assert!(decision.standing.seen() != Health::Down || probed == Health::Down);
             let part = f64::from(weight) / 100.0;
             // In two seconds a tenth each of a warm-up and of the pace, and what rounding makes of it.
             prop_assert!(part - before <= 0.16, "{before} to {part}");

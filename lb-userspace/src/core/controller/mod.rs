@@ -138,7 +138,8 @@ impl Controller {
         let mut explanation = Explanation::configured(backend);
         let opinion =
             state.sources.opinion(now, readings.of(&backend.name), backend, &state.own, &mut explanation);
-        let health = state.health(now, health, &opinion, &mut explanation);
+        let drains = state.drains(now, &opinion, &mut explanation);
+        state.come_up(now, Standing { health, drains, capacity: None }, &mut explanation);
         let warm = state.warm(now, self.tuning.warm_up, &mut explanation);
         let busy = state.processor.step(opinion.busy, self.tuning.cpu_target, now, time);
         if busy < 1.0 {
@@ -165,42 +166,36 @@ impl Controller {
             other_cps: decided.other_cps,
         });
         let news = state.news(&opinion);
-        Decision { standing: Standing { health, capacity }, explanation, news }
+        Decision { standing: Standing { health, drains, capacity }, explanation, news }
     }
 }
 
 impl State {
-    /// How it is, its own words included. They are believed only to its disadvantage: a failed probe is a failed probe.
-    fn health(
-        &mut self,
-        now: Duration,
-        probed: Health,
-        opinion: &Opinion,
-        explanation: &mut Explanation,
-    ) -> Health {
+    /// Whether it asks for no new calls, or did a moment ago.
+    fn drains(&mut self, now: Duration, opinion: &Opinion, explanation: &mut Explanation) -> bool {
         if opinion.drains {
             self.drains_until = Some(now + DRAINED);
         }
         let drains = self.drains_until.is_some_and(|until| now < until && until <= now + DRAINED);
-        let health = match probed {
-            Health::Up if drains => Health::Draining,
-            probed => probed,
-        };
         if drains && !opinion.drains {
             let input = format!("it drained until less than {} ago", seconds(DRAINED));
             explanation.add(input, "no new calls yet");
         }
-        match probed {
+        drains
+    }
+
+    /// Notes when it takes new calls again.
+    fn come_up(&mut self, now: Duration, standing: Standing, explanation: &mut Explanation) {
+        match standing.health {
             Health::Up => {}
             Health::Draining => explanation.add("probes: it asks for no new calls", "no new calls"),
             Health::Down => explanation.add("probes: down", "no calls"),
         }
-        let out = health != Health::Up;
+        let out = standing.seen() != Health::Up;
         if self.out && !out {
             self.up_since = Some(now);
         }
         self.out = out;
-        health
     }
 
     /// The part that it gets for having come up lately.
