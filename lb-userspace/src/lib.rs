@@ -14,6 +14,7 @@ pub mod failure;
 pub mod probe;
 pub mod reference;
 pub mod slowpath;
+pub mod telemetry;
 pub mod view;
 
 pub use dataplane::OBJECT;
