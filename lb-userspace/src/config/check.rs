@@ -5,6 +5,7 @@ use super::{
     complaint::Code,
     draft::{AnswersDraft, DialogsDraft, Draft, ProbingDraft, ServiceDraft},
     read_health,
+    read_telemetry::{self, MAX_TELEMETRY},
     report::{Report, quoted, words},
 };
 use lb_common::limits;
@@ -33,6 +34,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     lifetimes(&draft.dialogs, report);
     answers(&draft.answers, report);
     health(draft, report);
+    read_telemetry::check(draft, report);
 }
 
 /// Upper bounds, and that there is anything at all.
@@ -47,6 +49,8 @@ fn counts(draft: &Draft, report: &mut Report<'_>) {
         at_most(limits::MAX_INTERFACES, &spans(&node.interfaces), "interfaces", "a node", report);
         once(&node.interfaces, Code::DuplicateItem, "interface", report);
     }
+    let sources: Vec<Span> = draft.telemetry.iter().map(|t| t.span).collect();
+    at_most(MAX_TELEMETRY, &sources, "sources of telemetry", "a node", report);
     at_most(MAX_TRUSTED, &spans(&draft.answers.trusted), "trusted networks", "a node", report);
     once(&draft.answers.trusted, Code::DuplicateItem, "network", report);
     for service in &draft.services {
@@ -100,6 +104,8 @@ fn spans<T>(values: &[Spanned<T>]) -> Vec<Span> {
 /// Names are unique among services, zones and backends.
 fn names(draft: &Draft, report: &mut Report<'_>) {
     once(draft.services.iter().filter_map(|s| s.name.as_ref()), Code::DuplicateName, "service", report);
+    let sources = draft.telemetry.iter().filter_map(|t| t.name.as_ref());
+    once(sources, Code::DuplicateName, "source of telemetry", report);
     once(draft.zones.iter().filter_map(|z| z.name.as_ref()), Code::DuplicateName, "zone", report);
     once(draft.backends.iter().filter_map(|b| b.name.as_ref()), Code::DuplicateName, "backend", report);
 }

@@ -75,6 +75,8 @@ codes! {
     RedirectLoop = "redirect-loop";
     /// The node's zone is not a zone of this file.
     UnknownZone = "unknown-zone";
+    /// A name of something that is not in this file.
+    UnknownName = "unknown-name";
     /// More of something than there is room for.
     TooMany = "too-many";
     /// Lifetimes that do not go together.
@@ -100,6 +102,7 @@ impl Code {
                 | Code::BackendInNoService
                 | Code::NoAddress
                 | Code::UnknownZone
+                | Code::UnknownName
                 | Code::Unused
                 | Code::NotProbed
         )

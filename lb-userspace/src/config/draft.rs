@@ -2,7 +2,7 @@
 
 use super::{
     AnswerRates, Backend, Config, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow, Policy,
-    Prefix, Service, Tier, XdpMode, Zone,
+    Prefix, Service, Source, Telemetry, Tier, XdpMode, Zone,
     probing::{Accepted, How, Probing},
 };
 use lb_common::limits;
@@ -17,6 +17,8 @@ pub(super) struct Draft {
     pub(super) answers: AnswersDraft,
     /// `None`: there is no `[health]`.
     pub(super) health: Option<ProbingDraft>,
+    pub(super) control: ControlDraft,
+    pub(super) telemetry: Vec<TelemetryDraft>,
     pub(super) services: Vec<ServiceDraft>,
     pub(super) zones: Vec<ZoneDraft>,
     pub(super) backends: Vec<BackendDraft>,
@@ -65,6 +67,26 @@ pub(super) struct ProbingDraft {
     pub(super) from: Option<String>,
     /// Where keys stand that are about OPTIONS alone, and which they are.
     pub(super) of_options: Vec<(&'static str, Span)>,
+}
+
+/// `[controller]`.
+#[derive(Default)]
+pub(super) struct ControlDraft {
+    pub(super) warm_up: Option<Spanned<Duration>>,
+    pub(super) cpu_target: Option<u16>,
+}
+
+/// `[[telemetry]]`.
+pub(super) struct TelemetryDraft {
+    pub(super) span: Span,
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) source: Option<Source>,
+    pub(super) backends: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) zone: Option<Spanned<String>>,
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    pub(super) valid: Duration,
+    pub(super) legs: u32,
 }
 
 /// `[[service]]`.
@@ -120,6 +142,8 @@ impl Draft {
         let node = self.node?;
         let health = self.health;
         let backend = |backend: BackendDraft| backend.finish(health.as_ref());
+        let zones: Vec<(String, String)> =
+            self.backends.iter().filter_map(BackendDraft::zone_and_name).collect();
         Some(Config {
             node: Node {
                 name: node.name?.value,
@@ -130,6 +154,8 @@ impl Draft {
             },
             dialogs: self.dialogs.finish(),
             answers: self.answers.finish(),
+            control: self.control.finish(),
+            telemetry: self.telemetry.into_iter().map(|t| t.finish(&zones)).collect::<Option<_>>()?,
             services: self.services.into_iter().map(ServiceDraft::finish).collect::<Option<_>>()?,
             zones: self.zones.into_iter().map(ZoneDraft::finish).collect::<Option<_>>()?,
             backends: self.backends.into_iter().map(backend).collect::<Option<_>>()?,
@@ -225,7 +251,33 @@ impl ZoneDraft {
     }
 }
 
+impl TelemetryDraft {
+    /// `zones`: of all backends, each with its name.
+    fn finish(self, zones: &[(String, String)]) -> Option<Telemetry> {
+        let backends = match (self.backends, self.zone) {
+            (Some(backends), _) => values(backends.value),
+            (None, zone) => {
+                let zone = zone?.value;
+                zones.iter().filter(|(own, _)| *own == zone).map(|(_, name)| name.clone()).collect()
+            }
+        };
+        Some(Telemetry {
+            name: self.name?.value,
+            source: self.source?,
+            backends,
+            interval: self.interval,
+            timeout: self.timeout,
+            valid: self.valid,
+            legs: self.legs,
+        })
+    }
+}
+
 impl BackendDraft {
+    fn zone_and_name(&self) -> Option<(String, String)> {
+        Some((self.zone.as_ref()?.value.clone(), self.name.as_ref()?.value.clone()))
+    }
+
     /// Whether anything says if it is to be probed.
     pub(super) fn is_decided(&self, health: Option<&ProbingDraft>) -> bool {
         self.health.is_some() || health.is_some()

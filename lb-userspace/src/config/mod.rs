@@ -1,8 +1,8 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
 //!
-//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read`, `read_health` and `read_service`
-//! with `section` and `values` (each key by itself), `check` and `check_service` (what must hold between them), `draft` (what was
-//! understood so far). Complaints are gathered in a `report` and shown by `render`.
+//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` and its like for health, services
+//! and telemetry with `section` and `values` (each key by itself), `check` and `check_service` (what must hold
+//! between them), `draft` (what was understood so far). Complaints are gathered in a `report` and shown by `render`.
 
 mod answers;
 mod check;
@@ -14,11 +14,13 @@ mod probing;
 mod read;
 mod read_health;
 mod read_service;
+mod read_telemetry;
 mod render;
 mod report;
 mod section;
 mod service;
 mod syntax;
+mod telemetry;
 mod template;
 mod values;
 
@@ -27,6 +29,7 @@ pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
 pub use probing::{Accepted, How, Probing};
 pub use service::{Forwarding, FullAfterRefusal, HashBy, Overflow, Policy, Service, Tier};
+pub use telemetry::{Control, Login, Place, Source, Telemetry, Url};
 pub use template::{Answers, template};
 
 use lb_common::limits;
@@ -55,6 +58,10 @@ pub struct Config {
     pub dialogs: Dialogs,
     /// How many answers of our own go out.
     pub answers: AnswerRates,
+    /// How backends are fed.
+    pub control: Control,
+    /// Who says how backends are, in the order of the file.
+    pub telemetry: Vec<Telemetry>,
     /// Services, in the order of the file.
     pub services: Vec<Service>,
     /// Zones, in the order of the file; zones that only backends or services name are not declared here.
@@ -181,3 +188,5 @@ mod health_tests;
 mod limits_tests;
 #[cfg(test)]
 mod mutation_tests;
+#[cfg(test)]
+mod telemetry_tests;

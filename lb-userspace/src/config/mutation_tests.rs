@@ -3,7 +3,7 @@
 use super::parse;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-const FILE: &str = r#"[node]
+const FILE: &str = r##"[node]
 name = "lb1"
 interfaces = ["eth0", "eth1"]
 xdp_mode = "native"
@@ -26,6 +26,18 @@ fall = 3
 accept = [200, "4xx"]
 user = "ping"
 from = "lb1.example.com"
+[controller]
+warm_up = "20s"
+cpu_target = 0.7
+[[telemetry]]
+name = "metrics"
+type = "prometheus"
+zone = "uk"
+url = "https://{host}:9090/metrics"
+profile = "asterisk"
+map = { cpu = "percent(load{core!=\"0\"})" }
+interval = "2s"
+valid = "10s"
 [[service]]
 name = "trunks"
 listen = ["203.0.113.10:5060/udp",
@@ -60,7 +72,7 @@ zone = "germany"
 address = "10.0.0.12:5060"
 max_channels = "unlimited"
 weight = 200
-"#;
+"##;
 
 /// Pieces that hurt.
 const PIECES: &[&str] = &[

@@ -6,6 +6,7 @@ use super::{
     draft::{AnswersDraft, BackendDraft, DialogsDraft, Draft, NodeDraft, ZoneDraft},
     read_health::read_health,
     read_service::read_service,
+    read_telemetry::{read_control, read_telemetry},
     report::{Report, words},
     section::{Section, boolean, integer, table, tables, text, texts},
     values::{self, Choice, choice},
@@ -29,7 +30,8 @@ const XDP_MODES: &[Choice<XdpMode>] =
 
 /// Reads the whole file.
 pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
-    const KEYS: &[&str] = &["node", "dialogs", "answers", "health", "service", "zone", "backend"];
+    const KEYS: &[&str] =
+        &["node", "dialogs", "answers", "health", "controller", "telemetry", "service", "zone", "backend"];
     let Some(file) = Section::new("the file", root, KEYS, report) else { return Draft::default() };
     let node = table(file.get("node"), "[node]", report);
     if file.get("node").is_none() {
@@ -47,6 +49,12 @@ pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
     if let Some(value) = table(file.get("health"), "[health]", report) {
         // One that cannot be read is there all the same.
         draft.health = Some(read_health("[health]", value, report).unwrap_or_default());
+    }
+    if let Some(value) = table(file.get("controller"), "[controller]", report) {
+        draft.control = read_control(value, report);
+    }
+    for value in tables(file.get("telemetry"), "[[telemetry]]", report) {
+        draft.telemetry.extend(read_telemetry(value, report));
     }
     for value in tables(file.get("service"), "[[service]]", report) {
         draft.services.extend(read_service(value, report));

@@ -7,8 +7,8 @@ use super::{
     wishes::{Limit, Will, Wish, Wishes},
 };
 use crate::config::{
-    AnswerRates, Backend, Config, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow, Policy,
-    Service, Tier, XdpMode, Zone,
+    AnswerRates, Backend, Config, Control, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow,
+    Policy, Service, Tier, XdpMode, Zone,
 };
 use lb_common::map::backend;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -27,6 +27,8 @@ pub(super) fn config(services: Vec<Service>, backends: Vec<Backend>) -> Config {
         node,
         dialogs: Dialogs::default(),
         answers: AnswerRates::default(),
+        control: Control::default(),
+        telemetry: Vec::new(),
         services,
         zones: Vec::new(),
         backends,

@@ -4,6 +4,7 @@
 //! * `exposition`, `selector`, `mapping`: pages of metrics as Prometheus scrapes them. * `agent`: the line of an agent beside
 //!   the server. * `oc`: overload feedback in answers. * `heartbeat`: events of FreeSWITCH. * `push`: reports handed over by
 //!   the API. * `number`: which numbers make sense.
+//! * `source`: asking.
 
 pub mod agent;
 pub mod exposition;
@@ -13,3 +14,4 @@ mod number;
 pub mod oc;
 pub mod push;
 pub mod selector;
+pub mod source;
