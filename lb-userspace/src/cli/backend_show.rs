@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     control::client,
+    core::controller::Line,
     dataplane::maps::Maps,
     failure::{Failure, Kind},
     view::{
@@ -19,6 +20,7 @@ use crate::{
 /// Show one backend: how it is and why, and what it may carry.
 ///
 /// FILE is what the configuration says, OPERATOR what was set by `sipsteer backend limit` or `weight`, NOW what holds.
+/// BECAUSE-OF is what came in, from telemetry, probes and our own calls, and EFFECT what that did.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -82,6 +84,7 @@ fn text(detail: &BackendDetail) -> String {
     };
     text.push_str(&format!("NEXT-HOP  {next_hop}\n\n"));
     text.push_str(&figures(detail));
+    text.push_str(&why(detail));
     text.push('\n');
     text.push_str(&carried(backend));
     text
@@ -113,6 +116,14 @@ fn observed(health: &HealthView) -> String {
         text.push_str(&format!("LAST      {outcome}, at {at}{}\n", rtt.unwrap_or_default()));
     }
     text
+}
+
+/// What made the limits and the weight what they are.
+fn why(detail: &BackendDetail) -> String {
+    let Some(explanation) = &detail.explanation else { return String::new() };
+    let row = |line: &Line| [line.input.clone(), line.effect.clone()];
+    let rows: Vec<[String; 2]> = explanation.0.iter().map(row).collect();
+    format!("\n{}", table(["BECAUSE-OF", "EFFECT"], &rows))
 }
 
 /// Limits and weight by who says so.

@@ -1,9 +1,13 @@
 //! The API: HTTP over a Unix socket, JSON. Who may open the socket may use it.
 
-use super::change::{ChangeBody, ChangeRequest};
+use super::{
+    change::{ChangeBody, ChangeRequest},
+    telemetry::PushBody,
+};
 use crate::{
     core::summary::Summary,
     failure::{Failure, Kind},
+    telemetry::push::Pushed,
     view::{backend::BackendDetail, health::HealthView, status::Status},
 };
 use axum::{
@@ -44,6 +48,8 @@ pub enum Command {
     Health(oneshot::Sender<Result<BTreeMap<String, HealthView>, Failure>>),
     /// Tell all of the backend of this name.
     Backend(String, oneshot::Sender<Result<BackendDetail, Failure>>),
+    /// Take a report about a backend.
+    Push(Pushed, oneshot::Sender<Result<PushBody, Failure>>),
     /// Tell the state.
     Status(oneshot::Sender<Result<Status, Failure>>),
 }
@@ -81,6 +87,7 @@ pub fn serve(socket: &Path, commands: mpsc::Sender<Command>) -> Result<(), Failu
         .route("/v1/reload", post(reload))
         .route("/v1/change", post(change))
         .route("/v1/status", get(status))
+        .route("/v1/telemetry", post(push))
         .route("/v1/health", get(health))
         .route("/v1/backends/{name}", get(backend))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -112,6 +119,20 @@ async fn change(
         Err(e) => return refuse(Failure::new(Kind::Usage, "bad_request", e.body_text())),
     };
     match ask(&commands, |answer| Command::Change(request, answer)).await {
+        Ok(body) => Json(body).into_response(),
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn push(
+    State(commands): State<mpsc::Sender<Command>>,
+    request: Result<Json<Pushed>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(e) => return refuse(Failure::new(Kind::Usage, "bad_request", e.body_text())),
+    };
+    match ask(&commands, |answer| Command::Push(request, answer)).await {
         Ok(body) => Json(body).into_response(),
         Err(failure) => refuse(failure),
     }

@@ -84,6 +84,8 @@ impl Daemon {
                 self.wishes = outcome.wishes.clone();
                 self.write_facts();
                 self.watch_backends()?;
+                // Limits that operators set are what telemetry lowers.
+                self.feed();
                 Ok(summary)
             }
             Err(failure) => {

@@ -1,6 +1,6 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
-use super::{health::Wards, lock::Lock, recent::Recent, run, start::Options};
+use super::{health::Wards, lock::Lock, recent::Recent, run, start::Options, telemetry::Feeding};
 use crate::{
     config::Config,
     core::{
@@ -73,6 +73,8 @@ pub struct Daemon {
     pub(super) wards: Wards,
     /// Names of the backends all of whose answers pass us.
     pub(super) visible_backends: BTreeSet<String>,
+    /// What they are fed by.
+    pub(super) feeding: Feeding,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -115,6 +117,7 @@ impl Daemon {
         }
         self.settle().await;
         self.look_at_traffic();
+        self.feed();
         self.follow_standings();
         if let Err(failure) = self.note_recent() {
             tracing::error!("{failure}");
@@ -210,7 +213,7 @@ impl Daemon {
         let unresolved = self.neighbours.reason(view.id).map(ToString::to_string);
         let detail = BackendDetail { unresolved, ..BackendDetail::from_maps(view) };
         let detail = detail.with(&self.config, &self.wishes);
-        Ok(BackendDetail { health: self.health_of(name), ..detail })
+        Ok(BackendDetail { health: self.health_of(name), explanation: self.explanation(name), ..detail })
     }
 
     /// Ends the daemon. The data plane stays unless this was an ephemeral run.

@@ -121,6 +121,7 @@ impl Daemon {
         let mut observations = Vec::new();
         for heard in heard {
             let name = heard.target.backend.clone();
+            self.hear_load(&heard);
             let replies = match heard.outcome {
                 Outcome::TimedOut | Outcome::Refused => self.replies_of(&name),
                 _ => None,

@@ -22,6 +22,7 @@ mod slow_path;
 mod standings;
 pub mod start;
 pub mod state;
+pub mod telemetry;
 mod zone_loads;
 
 use crate::dataplane::pins::PinDir;

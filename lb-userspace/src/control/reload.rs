@@ -60,7 +60,7 @@ impl Daemon {
         self.tables.maps.set_settings(&settings)?;
         self.settings = settings;
         self.visible_backends = health::visible_backends(&config);
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
         self.since.configured = Timestamp::now();
         self.listen_slowly();
         self.write_facts();
@@ -68,6 +68,7 @@ impl Daemon {
         self.set_ports()?;
         self.watch_backends()?;
         self.follow_probing();
+        self.follow_telemetry(Some(&before));
         self.settle().await;
         self.refresh_neighbours().await;
         self.census_due = Instant::now();

@@ -130,6 +130,9 @@ async fn obey(daemon: &mut Daemon, command: Command) {
         Command::Backend(name, answer) => {
             let _ = answer.send(daemon.backend_detail(&name));
         }
+        Command::Push(pushed, answer) => {
+            let _ = answer.send(daemon.push(&pushed));
+        }
         Command::Status(answer) => {
             let _ = answer.send(daemon.status());
         }

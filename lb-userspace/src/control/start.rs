@@ -9,6 +9,7 @@ use super::{
     lock,
     recent::Recent,
     slow_path, state,
+    telemetry::Feeding,
 };
 use crate::{
     config::Config,
@@ -101,6 +102,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     tell(&attachments, &programs);
     let visible_backends = health::visible_backends(&config);
     let (wards, ears) = Wards::new();
+    let feeding = Feeding::new(&config);
     let mut daemon = Daemon {
         since: Since::now(),
         options,
@@ -111,6 +113,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         standings_due: false,
         wards,
         visible_backends,
+        feeding,
         programs,
         tables,
         neighbours,
@@ -131,6 +134,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     daemon.watch_backends()?;
     first_answers(&mut daemon, &mut events).await;
     daemon.follow_probing();
+    daemon.follow_telemetry(None);
     Ok((daemon, events, ears))
 }
 

@@ -3,7 +3,10 @@
 use super::{backends::BackendView, health::HealthView};
 use crate::{
     config::Config,
-    core::wishes::{Limit, Wish, Wishes},
+    core::{
+        controller::Explanation,
+        wishes::{Limit, Wish, Wishes},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,8 @@ pub struct BackendDetail {
     pub file: Option<Figures>,
     /// What operators want instead; `null`: no daemon says.
     pub operator: Option<Wish>,
+    /// Why it may carry what it may; `null`: no daemon says.
+    pub explanation: Option<Explanation>,
     /// Why it has no next hop; `null`: it has one, or no daemon says.
     pub unresolved: Option<String>,
 }
@@ -36,7 +41,14 @@ pub struct Figures {
 impl BackendDetail {
     /// What the maps tell.
     pub fn from_maps(backend: BackendView) -> BackendDetail {
-        BackendDetail { backend, health: None, file: None, operator: None, unresolved: None }
+        BackendDetail {
+            backend,
+            health: None,
+            file: None,
+            operator: None,
+            explanation: None,
+            unresolved: None,
+        }
     }
 
     /// The same with what configuration and operators say.
