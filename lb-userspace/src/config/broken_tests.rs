@@ -1,6 +1,6 @@
 //! Broken files: one line of a good file is replaced, and exactly the expected complaints come, each at its line.
 
-use super::{Code, Code::*, Complaints, Overflow, Severity, parse};
+use super::{Code, Code::*, Complaints, Overflow, Severity, parse, telemetry_tests};
 
 /// A good file; the tables below name its lines.
 pub(super) const GOOD: [&str; 22] = [

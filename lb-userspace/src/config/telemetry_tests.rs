@@ -59,9 +59,9 @@ fn a_map_goes_over_a_profile_and_a_login_has_both_halves() {
 }
 
 /// What stands from line 20 on, and which complaints come at which lines.
-type Case = (&'static str, &'static [(Code, usize)]);
+pub(super) type Case = (&'static str, &'static [(Code, usize)]);
 
-const BROKEN: &[Case] = &[
+pub(super) const BROKEN: &[Case] = &[
     ("[controller]\nwarm_up = '2h'\n", &[(OutOfRange, 21)]),
     ("[controller]\nwarm_up = 5\n", &[(WrongType, 21)]),
     ("[controller]\ncpu_target = 1.1\n", &[(OutOfRange, 21)]),

@@ -96,8 +96,8 @@ struct State {
     others: f64,
     /// Whether it took no new calls at the last look.
     out: bool,
-    /// Since when it takes them again; `None`: it always did.
-    up_since: Option<Duration>,
+    /// For how long it has taken them again, as far as we looked; `None`: it always did.
+    up_for: Option<Duration>,
     /// Until when it counts as draining by its own word.
     drains_until: Option<Duration>,
     told: Option<Told>,
@@ -139,8 +139,8 @@ impl Controller {
         let opinion =
             state.sources.opinion(now, readings.of(&backend.name), backend, &state.own, &mut explanation);
         let drains = state.drains(now, &opinion, &mut explanation);
-        state.come_up(now, Standing { health, drains, capacity: None }, &mut explanation);
-        let warm = state.warm(now, self.tuning.warm_up, &mut explanation);
+        state.come_up(time, Standing { health, drains, capacity: None }, &mut explanation);
+        let warm = state.warm(self.tuning.warm_up, &mut explanation);
         let busy = state.processor.step(opinion.busy, self.tuning.cpu_target, now, time);
         if busy < 1.0 {
             let target = self.tuning.cpu_target;
@@ -184,27 +184,29 @@ impl State {
         drains
     }
 
-    /// Notes when it takes new calls again.
-    fn come_up(&mut self, now: Duration, standing: Standing, explanation: &mut Explanation) {
+    /// Notes for how long it has taken new calls again. Time in which nobody looked is not all of it: it got nothing new then.
+    fn come_up(&mut self, time: Duration, standing: Standing, explanation: &mut Explanation) {
         match standing.health {
             Health::Up => {}
             Health::Draining => explanation.add("probes: it asks for no new calls", "no new calls"),
             Health::Down => explanation.add("probes: down", "no calls"),
         }
         let out = standing.seen() != Health::Up;
-        if self.out && !out {
-            self.up_since = Some(now);
+        if out || self.out {
+            self.up_for = Some(Duration::ZERO);
+        } else {
+            self.up_for = self.up_for.map(|up_for| up_for + time);
         }
         self.out = out;
     }
 
     /// The part that it gets for having come up lately.
-    fn warm(&self, now: Duration, warm_up: Duration, explanation: &mut Explanation) -> f64 {
+    fn warm(&self, warm_up: Duration, explanation: &mut Explanation) -> f64 {
         if self.out {
             // Already now, so that the first call after it came up finds it so.
             return warmth(Duration::ZERO, warm_up);
         }
-        let Some(up_for) = self.up_since.map(|since| now.saturating_sub(since)) else { return 1.0 };
+        let Some(up_for) = self.up_for else { return 1.0 };
         let warm = warmth(up_for, warm_up);
         if warm < 1.0 {
             let input = format!("up for {} of a warm-up of {}", seconds(up_for), seconds(warm_up));
