@@ -145,6 +145,9 @@ fn times(section: &Section<'_, '_>, kind: &str, report: &mut Report<'_>) -> Opti
     let reason =
         "older numbers say nothing, and for two minutes the daemon knows what calls of its own there were";
     let valid = read("valid", usual, [SHORTEST_INTERVAL, LONGEST_VALID], reason)?;
+    if !has_effect(kind, "interval") {
+        return Some([interval.value, timeout.value, valid.value]);
+    }
     if timeout.value > interval.value {
         let message = format!("`timeout` is longer than `interval`, {:?}", interval.value);
         let remedy = format!("write {:?} or less", interval.value);

@@ -37,7 +37,7 @@ fn every_type_has_its_defaults() {
         "type = 'freeswitch'\nbackends = ['sw1']\naddress = '10.0.0.99:8021'\npassword_file = '/etc/p'\nlegs = 2\n",
     );
     assert_eq!((freeswitch.valid, freeswitch.legs), (seconds(60), 2));
-    assert_eq!(only("type = 'push'\nzone = 'uk'\nvalid = '10s'\n").source, Source::Push);
+    assert_eq!(only("type = 'push'\nzone = 'uk'\nvalid = '2s'\n").source, Source::Push);
     assert_eq!(only("type = 'overload-control'\nzone = 'uk'\n").source, Source::OverloadControl);
     assert_eq!(config("").control, Control::default());
     let control = config("[controller]\nwarm_up = '0s'\ncpu_target = 0.5\n").control;
