@@ -4,6 +4,7 @@
 //! * [`dataplane`]: the only door to the kernel. * [`control`]: the daemon. * [`view`]: what people look at.
 //! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do. * [`reference`](mod@reference): SIP, read slowly.
 //! * [`slowpath`]: answers of the balancer itself. * [`probe`]: asks backends how they are.
+//! * [`telemetry`]: what servers say of themselves.
 
 pub mod cli;
 pub mod config;

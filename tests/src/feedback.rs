@@ -23,7 +23,7 @@ use liar::{Liar, Mode};
 use sipsteer::{
     config::{self, Config},
     core::{
-        controller::{Controller, Decision, FLOOR, Input, Own, Readings, Trust, Tuning, UP},
+        controller::{Controller, Decision, FLOOR, Input, Own, Readings, Tuning, UP},
         model::{Circumstances, Model},
         standing::{Health, Standing},
     },
@@ -38,7 +38,7 @@ const SECOND: u64 = 1_000_000_000;
 /// Ticks per second.
 const TICKS: u64 = 8;
 /// Time for which a sample may be believed.
-pub(self) const VALID: Duration = Duration::from_secs(8);
+const VALID: Duration = Duration::from_secs(8);
 /// Time in which a dead server is found out.
 const DETECTION: u64 = 2;
 /// Seconds in which a server that came up gets from a tenth to the whole.
@@ -383,7 +383,7 @@ impl World {
         }
         if well == 0 {
             (server.calls, server.offered) = (0, 0);
-        } else if well % 60 == 0 {
+        } else if well.is_multiple_of(60) {
             // A tenth of its share is 60 to 120 calls in a minute of the smallest; a quarter of that is no chance.
             let least = (server.offered as f64 / 1000.0 * FLOOR / 4.0) as u64;
             if server.calls < least {
@@ -405,5 +405,3 @@ fn swings(weights: &[u16]) -> usize {
     let moves: Vec<bool> = weights.windows(2).filter(|w| w[0] != w[1]).map(|w| w[0] < w[1]).collect();
     moves.windows(2).filter(|pair| pair[0] != pair[1]).count()
 }
-
-pub(self) use Trust as Believed;

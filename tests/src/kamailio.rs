@@ -77,8 +77,8 @@ impl Role {
             Role::Busy | Role::Answers => ("disable_tcp=yes\n", ""),
         };
         format!(
-            "{modules}request_route {{\n    {within}\n    if (is_method(\"ACK\")) exit;\n    if (is_method(\"INVITE\")) {{\n        {invite}\n        \
-             exit;\n    }}\n    sl_send_reply(\"200\", \"OK\");\n}}\n"
+            "{modules}request_route {{\n    {within}\n    if (is_method(\"ACK\")) exit;\n    \
+             if (is_method(\"INVITE\")) {{\n        {invite}\n        exit;\n    }}\n    sl_send_reply(\"200\", \"OK\");\n}}\n"
         )
     }
 }

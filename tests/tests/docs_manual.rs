@@ -60,11 +60,22 @@ fn keys() -> Result<Vec<Key>> {
 }
 
 /// What must be there, by section: the least configuration.
-const LEAST: [(&str, &[(&str, &str)]); 7] = [
+const LEAST: [(&str, &[(&str, &str)]); 9] = [
     ("node", &[("name", "\"lb1\""), ("interfaces", "[\"eth0\"]")]),
     ("dialogs", &[]),
     ("answers", &[]),
     ("health", &[]),
+    ("controller", &[]),
+    (
+        "telemetry",
+        &[
+            ("name", "\"metrics\""),
+            ("type", "\"prometheus\""),
+            ("zone", "\"uk\""),
+            ("url", "\"http://{host}/metrics\""),
+            ("profile", "\"kamailio\""),
+        ],
+    ),
     ("service", &[("name", "\"sip\""), ("listen", "[\"203.0.113.10:5060/udp\"]"), ("zones", "[\"uk\"]")]),
     ("zone", &[("name", "\"uk\"")]),
     ("backend", &[("name", "\"sw1\""), ("zone", "\"uk\""), ("address", "\"10.0.0.11:5060\"")]),
@@ -74,7 +85,7 @@ const LEAST: [(&str, &[(&str, &str)]); 7] = [
 fn least(without: Option<&Key>, with: Option<(&str, &str)>) -> String {
     let mut text = String::new();
     for (section, keys) in LEAST {
-        let header = if matches!(section, "node" | "dialogs" | "answers" | "health") {
+        let header = if matches!(section, "node" | "dialogs" | "answers" | "health" | "controller") {
             format!("[{section}]")
         } else {
             format!("[[{section}]]")

@@ -48,7 +48,8 @@ fn all(first: u64, seeds: u64, seconds: u64) -> bool {
         }
     }
     println!(
-        "{seeds} seeds of {seconds} s: {failed} failed; in the others {calls} calls, {samples} samples, {deaths} deaths of servers"
+        "{seeds} seeds of {seconds} s: {failed} failed; in the others {calls} calls, {samples} samples, {deaths} deaths of \
+         servers"
     );
     failed == 0
 }

@@ -24,8 +24,25 @@ const LONGEST_WARM_UP: Duration = Duration::from_secs(3600);
 /// Most channels of a server that a call takes.
 const MOST_LEGS: u32 = 10;
 
-/// Keys of every type.
-const COMMON: [&str; 5] = ["name", "type", "backends", "zone", "legs"];
+/// All keys; the first five mean something for every type.
+const KEYS: [&str; 16] = [
+    "name",
+    "type",
+    "backends",
+    "zone",
+    "legs",
+    "url",
+    "profile",
+    "map",
+    "username",
+    "password_file",
+    "ca_file",
+    "address",
+    "send",
+    "interval",
+    "timeout",
+    "valid",
+];
 /// Types, and which further keys have a meaning there.
 const TYPES: [(&str, &[&str]); 5] = [
     (
@@ -53,9 +70,7 @@ pub(super) fn read_control(value: &Value<'_>, report: &mut Report<'_>) -> Contro
 }
 
 pub(super) fn read_telemetry(value: &Value<'_>, report: &mut Report<'_>) -> Option<TelemetryDraft> {
-    let mut keys = COMMON.to_vec();
-    keys.extend(TYPES.iter().flat_map(|(_, keys)| keys.iter()));
-    let section = Section::new("[[telemetry]]", value, &keys, report)?;
+    let section = Section::new("[[telemetry]]", value, &KEYS, report)?;
     let name = required_name(&section, "\"metrics\"", report);
     let choices = TYPES.map(|(word, _)| (word, Some(word)));
     let kind = section.required("type", "\"prometheus\"", report);
@@ -107,12 +122,8 @@ fn has_effect(kind: &str, key: &str) -> bool {
 
 /// Keys that mean something for another type.
 fn no_effect(section: &Section<'_, '_>, kind: &str, report: &mut Report<'_>) {
-    let mut told: Vec<&str> = Vec::new();
-    for key in TYPES.iter().flat_map(|(_, keys)| keys.iter()).filter(|key| !has_effect(kind, key)) {
-        if let Some(span) = section.key_span(key)
-            && !told.contains(key)
-        {
-            told.push(key);
+    for key in KEYS.into_iter().skip(5).filter(|key| !has_effect(kind, key)) {
+        if let Some(span) = section.key_span(key) {
             let message = format!("`{key}` has no effect with type = \"{kind}\"");
             report.warn(Code::NoEffect, span, words(message, "it belongs to another type", "remove it"));
         }

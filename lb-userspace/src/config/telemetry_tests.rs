@@ -119,15 +119,18 @@ pub(super) const BROKEN: &[Case] = &[
         &[(MissingKey, 20), (UnknownKey, 24)],
     ),
     (
-        "[[telemetry]]\nname = 'a'\ntype = 'prometheus'\nzone = 'uk'\nmap = { cps = 'max(x)' }\nurl = 'http://{host}/'\nprofile = 'asterisk'\n",
+        "[[telemetry]]\nname = 'a'\ntype = 'prometheus'\nzone = 'uk'\nmap = { cps = 'max(x)' }\nurl = 'http://{host}/'\n\
+         profile = 'asterisk'\n",
         &[(UnknownValue, 24)],
     ),
     (
-        "[[telemetry]]\nname = 'a'\ntype = 'prometheus'\nzone = 'uk'\nprofile = 'asterisk'\nurl = 'http://{host}/'\nusername = 'u'\n",
+        "[[telemetry]]\nname = 'a'\ntype = 'prometheus'\nzone = 'uk'\nprofile = 'asterisk'\n\
+         url = 'http://{host}/'\nusername = 'u'\n",
         &[(MissingKey, 26)],
     ),
     (
-        "[[telemetry]]\nname = 'a'\ntype = 'prometheus'\nzone = 'uk'\nprofile = 'asterisk'\nurl = 'http://{host}/'\nusername = 'u:v'\npassword_file = '/p'\n",
+        "[[telemetry]]\nname = 'a'\ntype = 'prometheus'\nzone = 'uk'\nprofile = 'asterisk'\n\
+         url = 'http://{host}/'\nusername = 'u:v'\npassword_file = '/p'\n",
         &[(BadName, 26)],
     ),
 ];

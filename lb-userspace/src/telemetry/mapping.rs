@@ -138,8 +138,9 @@ fn rate(
 ) -> Option<f64> {
     let (before, then) = counters.insert(figure, (number, now))?;
     let seconds = now.checked_sub(then)?.as_secs_f64();
+    let anew = number < before;
     // NaN is not less, and is refused where numbers are.
-    (seconds > 0.0 && !(number < before)).then(|| (number - before) / seconds)
+    (seconds > 0.0 && !anew).then(|| (number - before) / seconds)
 }
 
 fn set(report: &mut Report, figure: Figure, number: f64) -> Result<(), String> {

@@ -218,7 +218,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_via_is_read_or_refused(via in "\\PC{0,80}", parameters in "(;(oc|oc-seq|oc-algo|oc-validity)(=[0-9.\"a-z]{0,8})?){0,5}") {
+        fn any_via_is_read_or_refused(
+            via in "\\PC{0,80}",
+            parameters in "(;(oc|oc-seq|oc-algo|oc-validity)(=[0-9.\"a-z]{0,8})?){0,5}",
+        ) {
             let _ = Listener::default().read(&via);
             if let Ok(Some(Feedback::Less(report, validity))) = once(&parameters) {
                 prop_assert!(report.share.is_none_or(|share| (0.0..=1.0).contains(&share)));

@@ -70,7 +70,8 @@ impl Pushed {
             }),
         };
         if report == Report::default() {
-            return Err("it says nothing: give at least one of channels, max_channels, cps, max_cps, cpu, share and admits".to_owned());
+            const FIGURES: &str = "channels, max_channels, cps, max_cps, cpu, share and admits";
+            return Err(format!("it says nothing: give at least one of {FIGURES}"));
         }
         Ok(report)
     }

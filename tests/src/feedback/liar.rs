@@ -1,11 +1,14 @@
 //! The telemetry of a server: honest, late, lost, frozen, repeated, or a lie.
 
-use super::{Believed, VALID};
+use super::VALID;
 use crate::simulation::Random;
 use lb_common::map::load::Load;
 use sipsteer::{
     config::Backend,
-    core::report::{Admits, Report, Sample},
+    core::{
+        controller::Trust,
+        report::{Admits, Report, Sample},
+    },
 };
 use std::{fmt, time::Duration};
 
@@ -114,7 +117,7 @@ impl Liar {
         load: &Load,
         backend: &Backend,
         random: &mut Random,
-    ) -> Vec<(&'static str, Believed, Sample)> {
+    ) -> Vec<(&'static str, Trust, Sample)> {
         let report = self.report(load, backend, random);
         let sample = Sample { taken: Duration::from_secs(second), valid: VALID, report };
         let late = match self.mode {
@@ -136,7 +139,7 @@ impl Liar {
             self.last_said = second;
         }
         let asks = self.mode == Mode::Raving;
-        let (source, trust) = if asks { ("agent", Believed::Asks) } else { ("metrics", Believed::Measures) };
+        let (source, trust) = if asks { ("agent", Trust::Asks) } else { ("metrics", Trust::Measures) };
         come.into_iter().map(|sample| (source, trust, sample)).collect()
     }
 
