@@ -187,6 +187,10 @@ impl Desk {
 }
 
 #[cfg(test)]
+#[path = "asking_tests.rs"]
+mod asking;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
