@@ -2,4 +2,4 @@
 
 /// Raised whenever a key, a value, a map's kind or the meaning of a field changes. A daemon that finds pinned maps of
 /// another number touches nothing and says so.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;

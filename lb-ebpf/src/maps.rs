@@ -27,6 +27,7 @@ use lb_common::{
         dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
         expiry::Sweep,
         load::Load,
+        ring::Ring,
         service::{Endpoint, Listener, Service, ServiceKey},
         settings::{Scratch, Settings, SlowPath},
         zone::{Members, Policy, Zone},
@@ -55,7 +56,7 @@ static SERVICES: HashMap<ServiceKey, Service, LISTENER_COUNT> = HashMap::new();
 #[btf_map]
 static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
 #[btf_map]
-static RINGS: ArrayOfMaps<Array<u32, { limits::RING_SLOTS as usize }>, RING_COUNT> = ArrayOfMaps::new();
+static RINGS: ArrayOfMaps<Array<Ring, 1>, RING_COUNT> = ArrayOfMaps::new();
 #[btf_map]
 static BACKENDS: Array<Backend, { limits::MAX_BACKENDS as usize }> = Array::new();
 #[btf_map]
@@ -154,7 +155,12 @@ pub fn daemon_answers() -> bool {
 /// The backend id in a slot of a ring.
 #[inline(always)]
 pub fn ring_backend(ring: u32, slot: u32) -> Option<u16> {
-    RINGS.get_value(ring, &slot).map(|id| *id as u16)
+    if slot >= limits::RING_SLOTS {
+        return None;
+    }
+    let slots = (&raw const RINGS.get_value(ring, &0)?.slots).cast::<u16>();
+    // SAFETY: the slot lies inside; the daemon fills a ring before it puts it in place, and never changes it there.
+    Some(unsafe { read_volatile(slots.add(slot as usize)) })
 }
 
 /// Sends the packet out of an interface when the program ends; false: it is not one of ours.

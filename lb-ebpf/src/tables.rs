@@ -235,12 +235,12 @@ impl Tables for KernelTables {
         apart::zone_room(zone, now)
     }
     #[inline(always)]
-    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
-        apart::candidate(service, tier, key, except)
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16, now: u64) -> u16 {
+        apart::candidate(service, tier, key, except, now)
     }
     #[inline(always)]
-    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
-        apart::walk(zone, from, except)
+    fn walk(&self, zone: u16, from: u32, except: u16, now: u64) -> u16 {
+        apart::walk(zone, from, except, now)
     }
     #[inline(always)]
     fn admit(&self, id: u16, now: u64) -> bool {

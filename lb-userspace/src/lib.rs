@@ -3,7 +3,8 @@
 //! * [`config`]: a file to a valid configuration. * [`core`]: pure: what the maps should hold and how to get there.
 //! * [`dataplane`]: the only door to the kernel. * [`control`]: the daemon. * [`view`]: what people look at.
 //! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do. * [`reference`](mod@reference): SIP, read slowly.
-//! * [`slowpath`]: answers of the balancer itself.
+//! * [`slowpath`]: answers of the balancer itself. * [`probe`]: asks backends how they are.
+//! * [`telemetry`]: what servers say of themselves.
 
 pub mod cli;
 pub mod config;
@@ -11,8 +12,10 @@ pub mod control;
 pub mod core;
 pub mod dataplane;
 pub mod failure;
+pub mod probe;
 pub mod reference;
 pub mod slowpath;
+pub mod telemetry;
 pub mod view;
 
 pub use dataplane::OBJECT;

@@ -16,7 +16,9 @@ use lb_common::{
         expiry::Sweep,
         listener_index,
         load::Load,
-        name, ring_index,
+        name,
+        ring::Ring,
+        ring_index,
         service::{Listener, Service, ServiceKey, forwarding},
         settings::{Settings, SlowPath},
         zone::{Members, Policy, Zone, zone_will},
@@ -52,7 +54,7 @@ pub struct Bench {
     /// The table's, whatever settings are written.
     bucket_mask: u32,
     /// Keeps the rings' inner maps alive for this process.
-    rings: Vec<Array<MapData, u32>>,
+    rings: Vec<Array<MapData, Ring>>,
 }
 
 /// Result of one run.
@@ -227,11 +229,13 @@ impl Bench {
 
     /// Makes the ring of a service's first tier, and leaves its zone as it is.
     pub fn set_ring_alone(&mut self, service: u16, choose: impl Fn(u32) -> u32) -> Result<()> {
-        let mut ring = Array::<MapData, u32>::create(limits::RING_SLOTS, 0)?;
-        for slot in 0..limits::RING_SLOTS {
-            ring.set(slot, choose(slot), 0)?;
+        let mut value = Box::new(Ring::EMPTY);
+        for (slot, at) in (0..).zip(&mut value.slots) {
+            *at = u16::try_from(choose(slot))?;
         }
-        let mut rings: ArrayOfMaps<_, Array<MapData, u32>> =
+        let mut ring = Array::<MapData, Ring>::create(1, 0)?;
+        ring.set(0, *value, 0)?;
+        let mut rings: ArrayOfMaps<_, Array<MapData, Ring>> =
             ArrayOfMaps::try_from(self.ebpf.map_mut(name::RINGS).context("no map RINGS")?)?;
         rings.set(ring_index(u32::from(service), 0), &ring, 0)?;
         self.rings.push(ring);

@@ -13,7 +13,7 @@ use aya::maps::{Array, Map, MapData};
 use lb_common::{
     limits,
     map::{
-        backend::{Backend, will},
+        backend::{Backend, name_of, will},
         dialog::Tally,
         load::Load,
         name,
@@ -234,6 +234,22 @@ impl<'a> Node<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// The health of a backend as the program knows it, see [`lb_common::map::backend::health`]; needs no daemon.
+    ///
+    /// # Errors
+    /// When the maps are not there, or the backend.
+    pub fn health(&self, name: &str) -> Result<u8> {
+        let map = MapData::from_pin(self.pins.join(name::BACKENDS))?;
+        let backends: Array<MapData, Backend> = Map::Array(map).try_into()?;
+        for id in 0..limits::MAX_BACKENDS {
+            let backend = backends.get(&id, 0)?;
+            if backend.will != will::ABSENT && name_of(&backend.name) == name {
+                return Ok(backend.health);
+            }
+        }
+        Err(anyhow!("there is no backend {name} in the maps"))
     }
 
     /// Calls in progress on all backends together, as the program counts them.

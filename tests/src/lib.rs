@@ -3,7 +3,8 @@
 //! The program in the kernel without a network:
 //! * [`bench`]: maps filled by hand, packets by BPF_PROG_TEST_RUN. [`packet`]: the packets. [`memory`]: the tables in
 //!   plain memory, and [`story`] what happens at them.
-//! * [`simulation`]: random traffic on those tables, policy by policy.
+//! * [`simulation`]: random traffic on those tables, policy by policy. [`feedback`]: the whole loop of telemetry and controller
+//!   on them, with everything that can go wrong.
 //! * [`probes`]: parts of the program one by one, natively and in the kernel.
 //! * [`agreement`]: the scanner against the [`reference`](mod@reference) parser. [`corpus`]: collected messages.
 //!   [`messages`]: generated ones. [`case`]: named ones.
@@ -13,6 +14,7 @@
 //! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
 //! * [`calls`]: callers and servers that follow redirects, misbehave on request and remember every call.
 //! * [`daemon`]: the `sipsteer` under test. [`configuration`]: its file. [`examples`]: the files that ship with it.
+//! * [`telemetry`]: what servers say of themselves, and ways to fail at that.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
 //! * [`capability`]: saying out loud why a test cannot run here.
@@ -33,6 +35,7 @@ pub mod corpus;
 pub mod daemon;
 pub mod docs;
 pub mod examples;
+pub mod feedback;
 pub mod kamailio;
 pub mod memory;
 pub mod messages;
@@ -45,6 +48,7 @@ pub mod race;
 pub mod simulation;
 pub mod sipp;
 pub mod story;
+pub mod telemetry;
 pub mod topology;
 pub mod variant;
 

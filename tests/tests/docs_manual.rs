@@ -111,11 +111,23 @@ fn keys() -> Result<Vec<Key>> {
 }
 
 /// What must be there, by section: the least configuration.
-const LEAST: [(&str, &[(&str, &str)]); 7] = [
+const LEAST: [(&str, &[(&str, &str)]); 10] = [
     ("node", &[("name", "\"lb1\""), ("interfaces", "[\"eth0\"]")]),
     ("dialogs", &[]),
     ("answers", &[]),
     ("metrics", &[("listen", "\"127.0.0.1:9464\"")]),
+    ("health", &[]),
+    ("controller", &[]),
+    (
+        "telemetry",
+        &[
+            ("name", "\"metrics\""),
+            ("type", "\"prometheus\""),
+            ("zone", "\"uk\""),
+            ("url", "\"http://{host}/metrics\""),
+            ("profile", "\"kamailio\""),
+        ],
+    ),
     ("service", &[("name", "\"sip\""), ("listen", "[\"203.0.113.10:5060/udp\"]"), ("zones", "[\"uk\"]")]),
     ("zone", &[("name", "\"uk\"")]),
     ("backend", &[("name", "\"sw1\""), ("zone", "\"uk\""), ("address", "\"10.0.0.11:5060\"")]),
@@ -125,11 +137,12 @@ const LEAST: [(&str, &[(&str, &str)]); 7] = [
 fn least(without: Option<&Key>, with: Option<(&str, &str)>) -> String {
     let mut text = String::new();
     for (section, keys) in LEAST {
-        let header = if matches!(section, "node" | "dialogs" | "answers" | "metrics") {
-            format!("[{section}]")
-        } else {
-            format!("[[{section}]]")
-        };
+        let header =
+            if matches!(section, "node" | "dialogs" | "answers" | "metrics" | "health" | "controller") {
+                format!("[{section}]")
+            } else {
+                format!("[[{section}]]")
+            };
         text.push_str(&format!("{header}\n"));
         for (key, value) in
             keys.iter().filter(|(k, _)| without.is_none_or(|w| w.section != section || w.name != *k))

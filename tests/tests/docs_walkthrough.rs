@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use lb_common::verdict::Verdict;
 use lb_tests::{
+    calls::{self, server::Habits},
     command::{output, run},
     daemon::{Config, Node, binary},
     docs::{MANUAL, README, commands, read},
@@ -120,6 +121,8 @@ fn an_operator_who_follows_the_readme_gets_calls_through_nat() -> Result<()> {
         backend.namespace.ip("route del default")?;
         backend_does(&backend.namespace, &commands(&readme, "backend-nat"))?;
     }
+    // They answer probes too.
+    let _servers = calls::server::Server::start_all(&lab, Habits::default())?;
     let mut daemon = None;
     for line in commands(&readme, "balancer") {
         match line.as_str() {
@@ -134,7 +137,6 @@ fn an_operator_who_follows_the_readme_gets_calls_through_nat() -> Result<()> {
         }
     }
     let daemon = daemon.context("the README never starts sipsteer")?;
-    let _servers = Server::start_all(&lab, Scenario::Call, LIFETIME)?;
     makes_calls(&lab)?;
 
     let block = commands(&readme, "bpftool");

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use lb_tests::{
-    kamailio::Kamailio,
+    kamailio::{Kamailio, Role},
     needs_bpf,
     sipp::{Caller, Load, Server, scenario::Scenario},
     topology::{CLIENT, Forwarding, Lab, SIP_PORT},
@@ -67,7 +67,7 @@ fn kamailio_and_sipp_understand_each_other() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 1)?;
     let backend = &lab.backends[0];
-    let _kamailio = Kamailio::start(&lab, backend)?;
+    let _kamailio = Kamailio::start(&lab, backend, Role::Busy)?;
     let target = SocketAddrV4::new(backend.address, SIP_PORT);
     for scenario in [Scenario::Register, Scenario::Refused] {
         let load = Load::calls(20, 100).of(scenario);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use lb_tests::{
     daemon::{Config, Node},
-    kamailio::Kamailio,
+    kamailio::{Kamailio, Role},
     needs_bpf,
     sipp::{Caller, Load, scenario::Scenario},
     topology::{Forwarding, Lab},
@@ -14,7 +14,7 @@ fn kamailio_answers_through_nat_and_l2() -> Result<()> {
     needs_bpf!();
     for forwarding in [Forwarding::Nat, Forwarding::L2] {
         let lab = Lab::new(forwarding, 2)?;
-        let _servers = Kamailio::start_all(&lab)?;
+        let _servers = Kamailio::start_all(&lab, Role::Busy)?;
         let node = Node::new(&lab, &Config::of(&lab))?;
         let _daemon = node.start(&["--ephemeral"])?;
         for scenario in [Scenario::Register, Scenario::Refused] {

@@ -183,12 +183,12 @@ pub trait Tables: Sized {
         select::zone_room(self, zone, now)
     }
     /// [`select::candidate`], likewise.
-    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
-        select::candidate(self, service, tier, key, except)
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16, now: u64) -> u16 {
+        select::candidate(self, service, tier, key, except, now)
     }
     /// [`select::walk`], likewise.
-    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
-        select::walk(self, zone, from, except)
+    fn walk(&self, zone: u16, from: u32, except: u16, now: u64) -> u16 {
+        select::walk(self, zone, from, except, now)
     }
     /// [`capacity::admit`], likewise.
     fn admit(&self, id: u16, now: u64) -> bool {

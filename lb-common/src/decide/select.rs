@@ -172,13 +172,13 @@ pub fn admit_in_zone<T: Tables>(
     }
     let mut from = 0;
     if tables.policy(service).choice != choice::PRIMARY_SECONDARY {
-        let id = tables.candidate(service, tier, key, except);
+        let id = tables.candidate(service, tier, key, except, now);
         if id != NOBODY && tables.admit(id, now) {
             return Ok(id);
         }
         from = (key >> 32) as u32;
     }
-    match tables.walk(zone, from, except) {
+    match tables.walk(zone, from, except, now) {
         NOBODY => Err(Refusal::Full),
         id => Ok(id),
     }
@@ -190,9 +190,8 @@ pub fn admit_in_zone<T: Tables>(
 /// zone is below the preferred ceiling, below that too; when there is none, the least utilised of them.
 /// `least-loaded` takes the less utilised of two.
 #[inline(always)]
-pub fn candidate<T: Tables>(tables: &T, service: u16, tier: u32, key: u64, except: u16) -> u16 {
+pub fn candidate<T: Tables>(tables: &T, service: u16, tier: u32, key: u64, except: u16, now: u64) -> u16 {
     let policy = tables.policy(service);
-    let now = tables.nanoseconds();
     let mut looks = 2;
     // Both are compared, whatever they carry.
     let mut ceiling = 0;
@@ -233,9 +232,8 @@ const SLACK: u32 = 32;
 /// Asks a zone's backends one by one, from some place on, and reserves a channel at the first that has room; [`NOBODY`] if
 /// none has.
 #[inline(always)]
-pub fn walk<T: Tables>(tables: &T, zone: u16, from: u32, except: u16) -> u16 {
+pub fn walk<T: Tables>(tables: &T, zone: u16, from: u32, except: u16, now: u64) -> u16 {
     let count = tables.members(zone);
-    let now = tables.nanoseconds();
     let mut i = 0;
     while i < MAX_WALK && i < count {
         // Not of the sum, which would leave some out where it wraps.

@@ -37,8 +37,9 @@ pub fn opening_phase(method: Method) -> Option<Phase> {
 pub fn needs_headers(kind: Kind, phase: u8, sender: Sender) -> bool {
     let method = match kind {
         Kind::Request(method) => method,
-        // RFC 3261 section 17.1.3: an answer belongs to the INVITE whose branch it repeats. 100 says nothing.
-        Kind::Response(code) => return code > 100 && is_open(phase) && !matches!(sender, Sender::Stranger),
+        // RFC 3261 section 17.1.3: a final answer belongs to the INVITE whose branch it repeats. That it rings says any
+        // provisional one.
+        Kind::Response(code) => return code >= 200 && is_open(phase) && !matches!(sender, Sender::Stranger),
         _ => return false,
     };
     if phase == 0 {
@@ -122,16 +123,21 @@ pub fn next_phase(phase: u8, method: Method, seen: &Seen) -> u8 {
     }
 }
 
-/// The phase after an answer: of the backend, or of the far side of a call that the backend made. Only answers to the INVITE
-/// matter, which repeat its branch; those to a CANCEL do so too (RFC 3261 section 9.1), and are 200 in practice.
+/// The phase after an answer: of the backend, or of the far side of a call that the backend made. Any provisional answer says
+/// that it rings; of the final ones only those to the INVITE matter, which repeat its branch. Those to a CANCEL do so too
+/// (RFC 3261 section 9.1), and are 200 in practice.
 #[inline(always)]
 pub fn phase_after_answer(phase: u8, code: u16, seen: &Seen) -> u8 {
-    let to_invite = seen.evidence != 0 && seen.headers.branch == seen.evidence;
-    if !is_open(phase) || !to_invite || matches!(seen.sender, Sender::Stranger) {
+    if !is_open(phase) || matches!(seen.sender, Sender::Stranger) {
+        return phase;
+    }
+    if code < 200 {
+        return if code > 100 && phase == Phase::Unanswered as u8 { Phase::Ringing as u8 } else { phase };
+    }
+    if seen.evidence == 0 || seen.headers.branch != seen.evidence {
         return phase;
     }
     match code {
-        101..=199 if phase == Phase::Unanswered as u8 => Phase::Ringing as u8,
         200..=299 if phase != Phase::Cancelled as u8 => Phase::Answered as u8,
         // RFC 3261 section 21.5.4 and 21.3: somebody else may take the call.
         300..=399 | 503 if seen.turns_away && phase != Phase::Cancelled as u8 => Phase::TurnedAway as u8,

@@ -5,6 +5,7 @@ pub mod counters;
 pub mod dialog;
 pub mod expiry;
 pub mod load;
+pub mod ring;
 pub mod service;
 pub mod settings;
 pub mod zone;

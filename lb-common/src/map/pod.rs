@@ -5,7 +5,7 @@
     reason = "aya::Pod is an unsafe trait; every type here is repr(C), without padding and valid for any bytes"
 )]
 
-use super::{backend, counters, dialog, expiry, load, service, settings, zone};
+use super::{backend, counters, dialog, expiry, load, ring, service, settings, zone};
 
 macro_rules! pod {
     ($($t:ty),+ $(,)?) => { $(
@@ -27,6 +27,7 @@ pod!(
     backend::BackendAddress,
     backend::CachedNextHop,
     load::Load,
+    ring::Ring,
     zone::Zone,
     zone::Members,
     zone::Policy,

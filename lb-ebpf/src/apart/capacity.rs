@@ -35,28 +35,28 @@ pub extern "C" fn sipsteer_zone_room(zone: u64, now: u64) -> u64 {
 
 /// [`select::candidate`].
 #[inline(always)]
-pub fn candidate(service: u16, tier: u32, key: u64, except: u16) -> u16 {
-    sipsteer_candidate(service as u64 | (except as u64) << 16, tier as u64, key) as u16
+pub fn candidate(service: u16, tier: u32, key: u64, except: u16, now: u64) -> u16 {
+    sipsteer_candidate(service as u64 | (except as u64) << 16, tier as u64, key, now) as u16
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_candidate(ids: u64, tier: u64, key: u64) -> u64 {
+pub extern "C" fn sipsteer_candidate(ids: u64, tier: u64, key: u64, now: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
-    select::candidate(&tables, ids as u16, tier as u32, key, (ids >> 16) as u16) as u64
+    select::candidate(&tables, ids as u16, tier as u32, key, (ids >> 16) as u16, now) as u64
 }
 
 /// [`select::walk`].
 #[inline(always)]
-pub fn walk(zone: u16, from: u32, except: u16) -> u16 {
-    sipsteer_walk(zone as u64, from as u64, except as u64) as u16
+pub fn walk(zone: u16, from: u32, except: u16, now: u64) -> u16 {
+    sipsteer_walk(zone as u64, from as u64, except as u64, now) as u16
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn sipsteer_walk(zone: u64, from: u64, except: u64) -> u64 {
+pub extern "C" fn sipsteer_walk(zone: u64, from: u64, except: u64, now: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return NOBODY as u64 };
-    select::walk(&tables, zone as u16, from as u32, except as u16) as u64
+    select::walk(&tables, zone as u16, from as u32, except as u16, now) as u64
 }
 
 /// [`capacity::admit`].

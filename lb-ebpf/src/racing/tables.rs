@@ -181,12 +181,12 @@ impl Tables for Racing {
         self.tables.daemon_answers()
     }
     #[inline(always)]
-    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16) -> u16 {
-        self.tables.candidate(service, tier, key, except)
+    fn candidate(&self, service: u16, tier: u32, key: u64, except: u16, now: u64) -> u16 {
+        self.tables.candidate(service, tier, key, except, now)
     }
     #[inline(always)]
-    fn walk(&self, zone: u16, from: u32, except: u16) -> u16 {
-        self.tables.walk(zone, from, except)
+    fn walk(&self, zone: u16, from: u32, except: u16, now: u64) -> u16 {
+        self.tables.walk(zone, from, except, now)
     }
     #[inline(always)]
     fn zone_room(&self, zone: u16, now: u64) -> Room {

@@ -1,13 +1,14 @@
 //! `sipsteer backend`.
 
 use super::{
-    Context,
+    Context, backend_show,
     change::{Care, make},
     output::{Output, grouped, table},
     wait::until_empty,
     zone::{limit, utilisation},
 };
 use crate::{
+    control::client,
     core::{
         change::{Change, Wanted},
         wishes::{Difference, Limit, Will},
@@ -17,14 +18,16 @@ use crate::{
     view::{
         backends::{BackendView, backends, count_dialogs},
         facts::Facts,
+        health::HealthView,
     },
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Look at the SIP servers behind the services; drain them, limit them, weight them.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
     List(ListArguments),
+    Show(backend_show::Arguments),
     Drain(DrainArguments),
     #[command(alias = "ready")]
     Enable(EnableArguments),
@@ -36,10 +39,11 @@ pub(super) enum Command {
 
 /// List backends with what is wanted of them, how they are, and what they carry.
 ///
-/// WILL is what you want, HEALTH what was observed: down is not full, and full is not down. CHANNELS are calls in progress,
-/// CPS new calls per second, each of its limit; UTIL is the greater of the two, 1.00 is full. DIALOGS are pinned to it now:
-/// calls, and for half a minute what is over. CALLS counts calls opened since the backend came into the maps. NEXT-HOP is
-/// where its packets go: the MAC address and the interface.
+/// WILL is what you want, HEALTH what was observed: down is not full, and full is not down; draining gets no new calls and
+/// keeps those it has; suspected got new calls and sent no packet since. `sipsteer backend show NAME` says why.
+/// CHANNELS are calls in progress, CPS new calls per second, each of its limit; UTIL is the greater of the two, 1.00 is full.
+/// DIALOGS are pinned to it now: calls, and for half a minute what is over. CALLS counts calls opened since the backend came
+/// into the maps. NEXT-HOP is where its packets go: the MAC address and the interface.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -173,6 +177,7 @@ pub(super) fn run(command: Command, context: &Context) -> Result<Output, Failure
     let will = |name, will| Change::BackendWill { name, will };
     match command {
         Command::List(arguments) => list(&arguments, context),
+        Command::Show(arguments) => backend_show::run(&arguments, context),
         Command::Drain(arguments) => drain(arguments, context),
         Command::Enable(EnableArguments { name, care }) => make(will(name, Will::Enabled), care, context),
         Command::Disable(DisableArguments { name, care }) => make(will(name, Will::Disabled), care, context),
@@ -222,13 +227,17 @@ fn list(arguments: &ListArguments, context: &Context) -> Result<Output, Failure>
     count_dialogs(&maps, &mut views)?;
     let mut differences = Facts::read(&context.places.facts()).differences;
     differences.retain(|d| d.what == "backend" && views.iter().any(|v| v.name == d.name));
-    let text = text(&views) + &told(&differences);
-    Output::new("backends", &views, text)?.with("differences", &differences)
+    // Nobody knows without the daemon.
+    let mut health: BTreeMap<String, HealthView> =
+        client::glance(&context.places.socket(), "/v1/health").unwrap_or_default();
+    health.retain(|name, _| views.iter().any(|v| v.name == *name));
+    let text = text(&views, &health) + &told(&differences);
+    Output::new("backends", &views, text)?.with("health", &health)?.with("differences", &differences)
 }
 
 /// Backends as a table.
-pub(super) fn text(views: &[BackendView]) -> String {
-    let rows: Vec<[String; 12]> = views.iter().map(row).collect();
+pub(super) fn text(views: &[BackendView], health: &BTreeMap<String, HealthView>) -> String {
+    let rows: Vec<[String; 12]> = views.iter().map(|view| row(view, health.get(&view.name))).collect();
     let headings = [
         "ZONE", "NAME", "ADDRESS", "WILL", "HEALTH", "CHANNELS", "CPS", "UTIL", "WEIGHT", "DIALOGS", "CALLS",
         "NEXT-HOP",
@@ -241,18 +250,19 @@ pub(super) fn told(differences: &[Difference]) -> String {
     differences.iter().map(|difference| format!("Not as the file says: {difference}\n")).collect()
 }
 
-fn row(view: &BackendView) -> [String; 12] {
+fn row(view: &BackendView, health: Option<&HealthView>) -> [String; 12] {
     let next_hop = match &view.next_hop {
         Some(hop) => format!("{}@{}", hop.mac, hop.interface),
         None => "unresolved".to_owned(),
     };
+    let suspected = if health.is_some_and(HealthView::is_suspected) { ", suspected" } else { "" };
     let full = if view.full.is_some() && view.health == "up" { ", full" } else { "" };
     [
         view.zone.clone().unwrap_or_else(|| "-".to_owned()),
         view.name.clone(),
         view.address.clone(),
         view.will.clone(),
-        format!("{}{full}", view.health),
+        format!("{}{suspected}{full}", view.health),
         format!("{}/{}", grouped(view.load.channels), limit(view.max_channels)),
         format!("{:.0}/{}", view.load.cps, limit(view.max_cps)),
         utilisation(view.load.utilisation),

@@ -3,6 +3,7 @@
 //! With `--json` every command prints exactly one document, also when it fails.
 
 mod backend;
+mod backend_show;
 mod change;
 mod check;
 mod completions;
@@ -94,6 +95,7 @@ impl Command {
             Command::Undo(_) => "undo",
             Command::Status(_) => "status",
             Command::Backend(backend::Command::List(_)) => "backend-list",
+            Command::Backend(backend::Command::Show(_)) => "backend-show",
             Command::Backend(backend::Command::Drain(_)) => "backend-drain",
             Command::Backend(backend::Command::Enable(_)) => "backend-enable",
             Command::Backend(backend::Command::Disable(_)) => "backend-disable",

@@ -15,6 +15,7 @@ use crate::{
     view::{
         backends::{BackendView, InterfaceNames},
         facts::Facts,
+        health::HealthView,
         status::{InterfaceView, State, Status, from_maps},
     },
 };
@@ -124,7 +125,8 @@ fn details(status: &Status) -> String {
     text.push('\n');
     text.push_str(&zone::text(&status.zones));
     text.push('\n');
-    text.push_str(&backends(&status.backends));
+    let health = status.daemon.as_ref().map(|d| d.health.clone()).unwrap_or_default();
+    text.push_str(&backends(&status.backends, &health));
     let dialogs = &status.dialogs;
     text.push_str(&format!(
         "\nDIALOGS  {} of {} ({} %), unconfirmed {}\n",
@@ -142,15 +144,15 @@ fn details(status: &Status) -> String {
 }
 
 /// Backends as a table that fits a screen.
-fn backends(views: &[BackendView]) -> String {
+fn backends(views: &[BackendView], health: &BTreeMap<String, HealthView>) -> String {
     if views.len() <= SHOWN {
-        return backend::text(views);
+        return backend::text(views, health);
     }
     let odd = |view: &&BackendView| {
         view.will != "enabled" || view.health != "up" || view.full.is_some() || view.next_hop.is_none()
     };
     let odd: Vec<BackendView> = views.iter().filter(odd).take(SHOWN).cloned().collect();
-    let shown = if odd.is_empty() { String::new() } else { backend::text(&odd) };
+    let shown = if odd.is_empty() { String::new() } else { backend::text(&odd, health) };
     format!("{shown}{} of {} backends; `sipsteer backend list` shows all\n", odd.len(), views.len())
 }
 

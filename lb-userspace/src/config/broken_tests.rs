@@ -1,9 +1,9 @@
 //! Broken files: one line of a good file is replaced, and exactly the expected complaints come, each at its line.
 
-use super::{Code, Code::*, Complaints, Overflow, Severity, parse};
+use super::{Code, Code::*, Complaints, Overflow, Severity, parse, telemetry_tests};
 
 /// A good file; the tables below name its lines.
-const GOOD: [&str; 20] = [
+pub(super) const GOOD: [&str; 22] = [
     "[node]",
     "name = 'lb1'",
     "interfaces = ['eth0']",
@@ -24,10 +24,12 @@ const GOOD: [&str; 20] = [
     "name = 'sw2'",
     "zone = 'uk'",
     "address = '10.0.0.12:5060'",
+    "[health]",
+    "probe = 'options'",
 ];
 
 /// Which line is replaced, what by, and which complaints come at which lines.
-type Case = (usize, &'static str, &'static [(Code, usize)]);
+pub(super) type Case = (usize, &'static str, &'static [(Code, usize)]);
 
 /// Text that is not TOML.
 const SYNTAX: &[Case] = &[
@@ -174,6 +176,42 @@ const VALUES: &[Case] = &[
     (14, "name = 'sw1'\nmax_cps = -1", &[(OutOfRange, 15)]),
 ];
 
+/// How backends are probed.
+const HEALTH: &[Case] = &[
+    (21, "health = 5", &[(NotProbed, 1), (WrongType, 21), (UnknownKey, 22)]),
+    (21, "[[health]]", &[(WrongType, 21)]),
+    (22, "probes = 'options'", &[(UnknownKey, 22)]),
+    (22, "probe = true", &[(WrongType, 22)]),
+    (22, "probe = 'ping'", &[(UnknownValue, 22)]),
+    (22, "interval = 1", &[(WrongType, 22)]),
+    (22, "interval = '1'", &[(BadDuration, 22)]),
+    (22, "interval = '999ms'", &[(OutOfRange, 22)]),
+    (22, "interval = '301s'", &[(OutOfRange, 22)]),
+    (22, "timeout = '49ms'", &[(OutOfRange, 22)]),
+    (22, "interval = '2m'\ntimeout = '31s'", &[(OutOfRange, 23)]),
+    (22, "timeout = '1001ms'", &[(OutOfRange, 22)]),
+    (22, "interval = '5s'\ntimeout = '6s'", &[(OutOfRange, 23)]),
+    (22, "rise = 0", &[(OutOfRange, 22)]),
+    (22, "rise = '2'", &[(WrongType, 22)]),
+    (22, "fall = 101", &[(OutOfRange, 22)]),
+    (22, "accept = 200", &[(WrongType, 22)]),
+    (22, "accept = []", &[(OutOfRange, 22)]),
+    (22, "accept = [100]", &[(OutOfRange, 22)]),
+    (22, "accept = [200, 700]", &[(OutOfRange, 22)]),
+    (22, "accept = ['200']", &[(UnknownValue, 22)]),
+    (22, "accept = ['1xx', '7xx']", &[(UnknownValue, 22), (UnknownValue, 22)]),
+    (22, "accept = [true]", &[(WrongType, 22)]),
+    (22, "user = 'a b'", &[(BadName, 22)]),
+    (22, "user = ''", &[(BadName, 22)]),
+    (22, "user = 'a@b'", &[(BadName, 22)]),
+    (22, "user = 5", &[(WrongType, 22)]),
+    (22, "from = 'a b'", &[(BadAddress, 22)]),
+    (16, "address = '10.0.0.11:5060'\nhealth = 'none'", &[(WrongType, 17)]),
+    (16, "address = '10.0.0.11:5060'\nhealth = { probe = 'pong' }", &[(UnknownValue, 17)]),
+    (16, "address = '10.0.0.11:5060'\n[backend.health]\ntimeout = '2s'", &[(OutOfRange, 18)]),
+    (20, "address = '10.0.0.12:5060'\nhealth = { intervall = '2s' }", &[(UnknownKey, 21)]),
+];
+
 /// Values that do not go together.
 const TOGETHER: &[Case] = &[
     (18, "name = 'sw1'", &[(DuplicateName, 18)]),
@@ -210,6 +248,18 @@ const TOGETHER: &[Case] = &[
 
 /// What is only warned about.
 const WARNINGS: &[Case] = &[
+    (22, "", &[]),
+    (22, "probe = 'none'", &[]),
+    (22, "interval = '1s'\ntimeout = '1s'", &[]),
+    (22, "interval = '300s'\ntimeout = '30s'\nrise = 100\nfall = 1", &[]),
+    (22, "timeout = '50ms'\naccept = [200, '3xx', 699]\nuser = 'ping+1'\nfrom = 'lb1.example.com'", &[]),
+    (
+        22,
+        "probe = 'tcp'\naccept = [200]\nuser = 'a'\nfrom = 'b'",
+        &[(NoEffect, 23), (NoEffect, 24), (NoEffect, 25)],
+    ),
+    (16, "address = '10.0.0.11:5060'\nhealth = { probe = 'tcp', user = 'a' }", &[(NoEffect, 17)]),
+    (16, "address = '10.0.0.11:5060'\nhealth = { probe = 'none', user = 'a' }", &[]),
     (12, "name = 'france'", &[(Unused, 12)]),
     (12, "name = 'uk'\naddress = '203.0.113.10:5060'", &[]),
     (14, "name = 'sw1'\nmax_cps = 100\ncps_burst = 0", &[]),
@@ -247,12 +297,12 @@ const WARNINGS: &[Case] = &[
 ];
 
 /// The good file with one line replaced.
-fn replaced((line, text, _): &Case) -> String {
+pub(super) fn replaced((line, text, _): &Case) -> String {
     let lines = GOOD.iter().enumerate().map(|(i, good)| if i + 1 == *line { text } else { good });
     lines.fold(String::new(), |file, line| file + line + "\n")
 }
 
-fn codes_and_lines(complaints: &Complaints) -> Vec<(Code, usize)> {
+pub(super) fn codes_and_lines(complaints: &Complaints) -> Vec<(Code, usize)> {
     let mut found: Vec<_> = complaints.complaints.iter().map(|c| (c.code, c.line)).collect();
     found.sort_by_key(|(code, line)| (*line, code.name()));
     found
@@ -295,6 +345,11 @@ fn unknown_missing_and_mistyped_keys() {
 #[test]
 fn wrong_values() {
     assert_refused(VALUES);
+}
+
+#[test]
+fn wrong_probes() {
+    assert_refused(HEALTH);
 }
 
 #[test]
@@ -341,7 +396,12 @@ max_channels = 1000                # default 1000
 weight = 100
 "#;
     let loaded = parse(file, "f.toml").unwrap_or_else(|c| panic!("{c}"));
-    assert_eq!(codes_and_lines(&loaded.warnings), [(EmptyService, 13)], "{}", loaded.warnings);
+    assert_eq!(
+        codes_and_lines(&loaded.warnings),
+        [(NotProbed, 1), (EmptyService, 13)],
+        "{}",
+        loaded.warnings
+    );
     let overflows: Vec<Overflow> = loaded.config.services[0].tiers.iter().map(|t| t.overflow).collect();
     assert_eq!(overflows, [Overflow::Forward, Overflow::Redirect]);
 }
@@ -420,9 +480,11 @@ fn mistakes_of_every_kind_come_at_once_in_the_order_of_the_file() {
 
 #[test]
 fn every_code_is_met_by_a_file_or_is_about_reading_one() {
-    let cases = [SYNTAX, KEYS, VALUES, TOGETHER, WARNINGS].concat();
+    let cases = [SYNTAX, KEYS, VALUES, HEALTH, TOGETHER, WARNINGS].concat();
     for code in Code::ALL {
-        let met = cases.iter().any(|case| case.2.iter().any(|(c, _)| c == code));
+        let mut all =
+            cases.iter().map(|case| case.2).chain(telemetry_tests::BROKEN.iter().map(|case| case.1));
+        let met = all.any(|complaints| complaints.iter().any(|(c, _)| c == code));
         assert!(met || matches!(code, Unreadable | TooMany), "{}", code.name());
     }
     assert!(cases.len() >= 100);

@@ -3,7 +3,9 @@
 use super::{
     Forwarding, MAX_TRUSTED, check_service,
     complaint::Code,
-    draft::{AnswersDraft, DialogsDraft, Draft, ServiceDraft},
+    draft::{AnswersDraft, DialogsDraft, Draft, ProbingDraft, ServiceDraft},
+    read_health,
+    read_telemetry::{self, MAX_TELEMETRY},
     report::{Report, quoted, words},
 };
 use lb_common::limits;
@@ -31,6 +33,8 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     check_service::draft(draft, report);
     lifetimes(&draft.dialogs, report);
     answers(&draft.answers, report);
+    health(draft, report);
+    read_telemetry::check(draft, report);
 }
 
 /// Upper bounds, and that there is anything at all.
@@ -45,6 +49,8 @@ fn counts(draft: &Draft, report: &mut Report<'_>) {
         at_most(limits::MAX_INTERFACES, &spans(&node.interfaces), "interfaces", "a node", report);
         once(&node.interfaces, Code::DuplicateItem, "interface", report);
     }
+    let sources: Vec<Span> = draft.telemetry.iter().map(|t| t.span).collect();
+    at_most(MAX_TELEMETRY, &sources, "sources of telemetry", "a node", report);
     at_most(MAX_TRUSTED, &spans(&draft.answers.trusted), "trusted networks", "a node", report);
     once(&draft.answers.trusted, Code::DuplicateItem, "network", report);
     for service in &draft.services {
@@ -98,6 +104,8 @@ fn spans<T>(values: &[Spanned<T>]) -> Vec<Span> {
 /// Names are unique among services, zones and backends.
 fn names(draft: &Draft, report: &mut Report<'_>) {
     once(draft.services.iter().filter_map(|s| s.name.as_ref()), Code::DuplicateName, "service", report);
+    let sources = draft.telemetry.iter().filter_map(|t| t.name.as_ref());
+    once(sources, Code::DuplicateName, "source of telemetry", report);
     once(draft.zones.iter().filter_map(|z| z.name.as_ref()), Code::DuplicateName, "zone", report);
     once(draft.backends.iter().filter_map(|b| b.name.as_ref()), Code::DuplicateName, "backend", report);
 }
@@ -227,6 +235,18 @@ fn answers(draft: &AnswersDraft, report: &mut Report<'_>) {
         let words = words("`trusted` has no effect with this `per_source`", reason, "remove one of the two");
         report.warn(Code::NoEffect, first.span, words);
     }
+}
+
+/// Probes, of `[health]` and of each backend that has its own.
+fn health(draft: &Draft, report: &mut Report<'_>) {
+    let usual = ProbingDraft::default();
+    let base = draft.health.as_ref().unwrap_or(&usual);
+    read_health::check(base, &usual, report);
+    for own in draft.backends.iter().filter_map(|b| b.health.as_ref()) {
+        read_health::check(own, base, report);
+    }
+    let decided = draft.backends.iter().all(|b| b.is_decided(draft.health.as_ref()));
+    read_health::check_absent(decided, report);
 }
 
 /// Lifetimes in bounds and in proportion.

@@ -75,6 +75,8 @@ codes! {
     RedirectLoop = "redirect-loop";
     /// The node's zone is not a zone of this file.
     UnknownZone = "unknown-zone";
+    /// A name of something that is not in this file.
+    UnknownName = "unknown-name";
     /// More of something than there is room for.
     TooMany = "too-many";
     /// Lifetimes that do not go together.
@@ -85,6 +87,8 @@ codes! {
     NoEffect = "no-effect";
     /// Something that nothing uses.
     Unused = "unused";
+    /// Nobody looks whether backends are alive.
+    NotProbed = "not-probed";
 }
 
 impl Code {
@@ -98,7 +102,9 @@ impl Code {
                 | Code::BackendInNoService
                 | Code::NoAddress
                 | Code::UnknownZone
+                | Code::UnknownName
                 | Code::Unused
+                | Code::NotProbed
         )
     }
 }

@@ -2,7 +2,8 @@
 
 use super::{
     AnswerRates, Backend, Config, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow, Policy,
-    Prefix, Service, Tier, XdpMode, Zone,
+    Prefix, Service, Source, Telemetry, Tier, XdpMode, Zone,
+    probing::{Accepted, How, Probing},
 };
 use lb_common::limits;
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
@@ -15,6 +16,10 @@ pub(super) struct Draft {
     pub(super) dialogs: DialogsDraft,
     pub(super) answers: AnswersDraft,
     pub(super) metrics: Option<SocketAddr>,
+    /// `None`: there is no `[health]`.
+    pub(super) health: Option<ProbingDraft>,
+    pub(super) control: ControlDraft,
+    pub(super) telemetry: Vec<TelemetryDraft>,
     pub(super) services: Vec<ServiceDraft>,
     pub(super) zones: Vec<ZoneDraft>,
     pub(super) backends: Vec<BackendDraft>,
@@ -47,6 +52,42 @@ pub(super) struct AnswersDraft {
     pub(super) per_source: Option<Spanned<Option<u32>>>,
     pub(super) total: Option<u32>,
     pub(super) trusted: Vec<Spanned<Prefix>>,
+}
+
+/// `[health]` or `[backend.health]`.
+#[derive(Default)]
+pub(super) struct ProbingDraft {
+    /// `Some(None)`: not at all.
+    pub(super) probe: Option<Option<How>>,
+    pub(super) interval: Option<Spanned<Duration>>,
+    pub(super) timeout: Option<Spanned<Duration>>,
+    pub(super) rise: Option<u32>,
+    pub(super) fall: Option<u32>,
+    pub(super) accept: Option<Accepted>,
+    pub(super) user: Option<String>,
+    pub(super) from: Option<String>,
+    /// Where keys stand that are about OPTIONS alone, and which they are.
+    pub(super) of_options: Vec<(&'static str, Span)>,
+}
+
+/// `[controller]`.
+#[derive(Default)]
+pub(super) struct ControlDraft {
+    pub(super) warm_up: Option<Spanned<Duration>>,
+    pub(super) cpu_target: Option<u16>,
+}
+
+/// `[[telemetry]]`.
+pub(super) struct TelemetryDraft {
+    pub(super) span: Span,
+    pub(super) name: Option<Spanned<String>>,
+    pub(super) source: Option<Source>,
+    pub(super) backends: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) zone: Option<Spanned<String>>,
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    pub(super) valid: Duration,
+    pub(super) legs: u32,
 }
 
 /// `[[service]]`.
@@ -93,12 +134,17 @@ pub(super) struct BackendDraft {
     pub(super) cps_burst: Option<Spanned<u32>>,
     pub(super) max_channels: Option<u32>,
     pub(super) weight: u16,
+    pub(super) health: Option<ProbingDraft>,
 }
 
 impl Draft {
     /// The configuration, if nothing that must be there is absent.
     pub(super) fn finish(self) -> Option<Config> {
         let node = self.node?;
+        let health = self.health;
+        let backend = |backend: BackendDraft| backend.finish(health.as_ref());
+        let zones: Vec<(String, String)> =
+            self.backends.iter().filter_map(BackendDraft::zone_and_name).collect();
         Some(Config {
             node: Node {
                 name: node.name?.value,
@@ -110,9 +156,11 @@ impl Draft {
             dialogs: self.dialogs.finish(),
             answers: self.answers.finish(),
             metrics: self.metrics,
+            control: self.control.finish(),
+            telemetry: self.telemetry.into_iter().map(|t| t.finish(&zones)).collect::<Option<_>>()?,
             services: self.services.into_iter().map(ServiceDraft::finish).collect::<Option<_>>()?,
             zones: self.zones.into_iter().map(ZoneDraft::finish).collect::<Option<_>>()?,
-            backends: self.backends.into_iter().map(BackendDraft::finish).collect::<Option<_>>()?,
+            backends: self.backends.into_iter().map(backend).collect::<Option<_>>()?,
         })
     }
 }
@@ -142,6 +190,27 @@ impl AnswersDraft {
             total: self.total.unwrap_or(default.total),
             trusted: self.trusted.iter().map(|t| t.value).collect(),
         }
+    }
+}
+
+impl ProbingDraft {
+    /// With the values of `base` for what is absent, and defaults for what is absent there too.
+    pub(super) fn over(&self, base: &ProbingDraft) -> Option<Probing> {
+        let usual = Probing::DEFAULT;
+        let how = self.probe.or(base.probe).unwrap_or(Some(usual.how))?;
+        let duration = |own: &Option<Spanned<Duration>>, base: &Option<Spanned<Duration>>, usual| {
+            own.as_ref().or(base.as_ref()).map_or(usual, |v| v.value)
+        };
+        Some(Probing {
+            how,
+            interval: duration(&self.interval, &base.interval, usual.interval),
+            timeout: duration(&self.timeout, &base.timeout, usual.timeout),
+            rise: self.rise.or(base.rise).unwrap_or(usual.rise),
+            fall: self.fall.or(base.fall).unwrap_or(usual.fall),
+            accept: self.accept.clone().or_else(|| base.accept.clone()).unwrap_or(usual.accept),
+            user: self.user.clone().or_else(|| base.user.clone()),
+            from: self.from.clone().or_else(|| base.from.clone()),
+        })
     }
 }
 
@@ -184,9 +253,47 @@ impl ZoneDraft {
     }
 }
 
+impl TelemetryDraft {
+    /// `zones`: of all backends, each with its name.
+    fn finish(self, zones: &[(String, String)]) -> Option<Telemetry> {
+        let backends = match (self.backends, self.zone) {
+            (Some(backends), _) => values(backends.value),
+            (None, zone) => {
+                let zone = zone?.value;
+                zones.iter().filter(|(own, _)| *own == zone).map(|(_, name)| name.clone()).collect()
+            }
+        };
+        Some(Telemetry {
+            name: self.name?.value,
+            source: self.source?,
+            backends,
+            interval: self.interval,
+            timeout: self.timeout,
+            valid: self.valid,
+            legs: self.legs,
+        })
+    }
+}
+
 impl BackendDraft {
-    fn finish(self) -> Option<Backend> {
+    fn zone_and_name(&self) -> Option<(String, String)> {
+        Some((self.zone.as_ref()?.value.clone(), self.name.as_ref()?.value.clone()))
+    }
+
+    /// Whether anything says if it is to be probed.
+    pub(super) fn is_decided(&self, health: Option<&ProbingDraft>) -> bool {
+        self.health.is_some() || health.is_some()
+    }
+
+    fn finish(self, health: Option<&ProbingDraft>) -> Option<Backend> {
+        let usual = ProbingDraft::default();
+        let probing = match (&self.health, health) {
+            (Some(own), health) => own.over(health.unwrap_or(&usual)),
+            (None, Some(health)) => health.over(&usual),
+            (None, None) => None,
+        };
         Some(Backend {
+            probing,
             name: self.name?.value,
             zone: self.zone?.value,
             address: self.address?.value,

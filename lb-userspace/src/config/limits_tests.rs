@@ -24,7 +24,7 @@ fn file(sizes: Sizes) -> String {
     let list = |count: u32, item: &dyn Fn(u32) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
     let interfaces = list(sizes.interfaces, &|i| format!("'eth{i}'"));
     let zones = list(sizes.zones, &|i| format!("'z{i}'"));
-    let mut file = format!("[node]\nname = 'lb1'\ninterfaces = [{interfaces}]\n");
+    let mut file = format!("[node]\nname = 'lb1'\ninterfaces = [{interfaces}]\n[health]\n");
     for service in 0..sizes.services {
         let listen = list(sizes.listeners, &|i| format!("'203.0.{service}.{}:5060/udp'", i + 1));
         let forwarding = sizes.forwarding;

@@ -1,8 +1,8 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
 //!
-//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` and `read_service` with `section`
-//! and `values` (each key by itself), `check` and `check_service` (what must hold between them), `draft` (what was understood
-//! so far). Complaints are gathered in a `report` and shown by `render`.
+//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` and its like for health, services
+//! and telemetry with `section` and `values` (each key by itself), `check` and `check_service` (what must hold
+//! between them), `draft` (what was understood so far). Complaints are gathered in a `report` and shown by `render`.
 
 mod answers;
 mod check;
@@ -10,20 +10,26 @@ mod check_service;
 mod complaint;
 mod draft;
 mod load;
+mod probing;
 mod read;
+mod read_health;
 mod read_service;
+mod read_telemetry;
 mod render;
 mod report;
 mod section;
 mod service;
 mod syntax;
+mod telemetry;
 mod template;
 mod values;
 
 pub use answers::{AnswerRates, NoPrefix, Prefix};
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
+pub use probing::{Accepted, How, Probing};
 pub use service::{Forwarding, FullAfterRefusal, HashBy, Overflow, Policy, Service, Tier};
+pub use telemetry::{Control, Login, Place, Source, Telemetry, Url};
 pub use template::{Answers, template};
 
 use lb_common::limits;
@@ -54,6 +60,10 @@ pub struct Config {
     pub answers: AnswerRates,
     /// `[metrics]` `listen`: where metrics are served over TCP; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// How backends are fed.
+    pub control: Control,
+    /// Who says how backends are, in the order of the file.
+    pub telemetry: Vec<Telemetry>,
     /// Services, in the order of the file.
     pub services: Vec<Service>,
     /// Zones, in the order of the file; zones that only backends or services name are not declared here.
@@ -168,11 +178,17 @@ pub struct Backend {
     pub max_channels: Option<u32>,
     /// Share of new calls relative to the others of its zone, 1 to [`MAX_WEIGHT`].
     pub weight: u16,
+    /// `[health]` with what `health` of this backend says otherwise; `None`: it is not probed.
+    pub probing: Option<Probing>,
 }
 
 #[cfg(test)]
 mod broken_tests;
 #[cfg(test)]
+mod health_tests;
+#[cfg(test)]
 mod limits_tests;
 #[cfg(test)]
 mod mutation_tests;
+#[cfg(test)]
+mod telemetry_tests;

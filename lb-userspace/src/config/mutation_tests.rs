@@ -3,7 +3,7 @@
 use super::parse;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-const FILE: &str = r#"[node]
+const FILE: &str = r##"[node]
 name = "lb1"
 interfaces = ["eth0", "eth1"]
 xdp_mode = "native"
@@ -19,6 +19,27 @@ total = 5000
 trusted = ["198.51.100.0/24"]
 [metrics]
 listen = "127.0.0.1:9464"
+[health]
+probe = "options"
+interval = "2s"
+timeout = "500ms"
+rise = 2
+fall = 3
+accept = [200, "4xx"]
+user = "ping"
+from = "lb1.example.com"
+[controller]
+warm_up = "20s"
+cpu_target = 0.7
+[[telemetry]]
+name = "metrics"
+type = "prometheus"
+zone = "uk"
+url = "https://{host}:9090/metrics"
+profile = "asterisk"
+map = { cpu = "percent(load{core!=\"0\"})" }
+interval = "2s"
+valid = "10s"
 [[service]]
 name = "trunks"
 listen = ["203.0.113.10:5060/udp",
@@ -46,13 +67,14 @@ zone = "uk"
 address = "10.0.0.11:5060"
 max_cps = 100
 cps_burst = 20
+health = { probe = "tcp", interval = "5s" }
 [[backend]]
 name = "sw2"
 zone = "germany"
 address = "10.0.0.12:5060"
 max_channels = "unlimited"
 weight = 200
-"#;
+"##;
 
 /// Pieces that hurt.
 const PIECES: &[&str] = &[

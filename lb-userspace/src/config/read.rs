@@ -4,7 +4,9 @@ use super::{
     MAX_ANSWERS, MAX_LIMIT, MAX_WEIGHT, XdpMode,
     complaint::Code,
     draft::{AnswersDraft, BackendDraft, DialogsDraft, Draft, NodeDraft, ZoneDraft},
+    read_health::read_health,
     read_service::read_service,
+    read_telemetry::{read_control, read_telemetry},
     report::{Report, words},
     section::{Section, boolean, integer, table, tables, text, texts},
     values::{self, Choice, choice},
@@ -28,7 +30,18 @@ const XDP_MODES: &[Choice<XdpMode>] =
 
 /// Reads the whole file.
 pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
-    const KEYS: &[&str] = &["node", "dialogs", "answers", "metrics", "service", "zone", "backend"];
+    const KEYS: &[&str] = &[
+        "node",
+        "dialogs",
+        "answers",
+        "metrics",
+        "health",
+        "controller",
+        "telemetry",
+        "service",
+        "zone",
+        "backend",
+    ];
     let Some(file) = Section::new("the file", root, KEYS, report) else { return Draft::default() };
     let node = table(file.get("node"), "[node]", report);
     if file.get("node").is_none() {
@@ -45,6 +58,16 @@ pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
     }
     if let Some(value) = table(file.get("metrics"), "[metrics]", report) {
         draft.metrics = read_metrics(value, report);
+    }
+    if let Some(value) = table(file.get("health"), "[health]", report) {
+        // One that cannot be read is there all the same.
+        draft.health = Some(read_health("[health]", value, report).unwrap_or_default());
+    }
+    if let Some(value) = table(file.get("controller"), "[controller]", report) {
+        draft.control = read_control(value, report);
+    }
+    for value in tables(file.get("telemetry"), "[[telemetry]]", report) {
+        draft.telemetry.extend(read_telemetry(value, report));
     }
     for value in tables(file.get("service"), "[[service]]", report) {
         draft.services.extend(read_service(value, report));
@@ -152,7 +175,8 @@ fn read_zone(value: &Value<'_>, report: &mut Report<'_>) -> Option<ZoneDraft> {
 }
 
 fn read_backend(value: &Value<'_>, report: &mut Report<'_>) -> Option<BackendDraft> {
-    const KEYS: &[&str] = &["name", "zone", "address", "max_cps", "cps_burst", "max_channels", "weight"];
+    const KEYS: &[&str] =
+        &["name", "zone", "address", "max_cps", "cps_burst", "max_channels", "weight", "health"];
     let backend = Section::new("[[backend]]", value, KEYS, report)?;
     let zone = backend.required("zone", "\"uk\"", report).and_then(|v| text(v, "\"uk\"", report));
     let address = backend.required("address", "\"10.0.0.11:5060\"", report);
@@ -165,6 +189,8 @@ fn read_backend(value: &Value<'_>, report: &mut Report<'_>) -> Option<BackendDra
     });
     let reason = "shares are proportional to weights; the usual weight is 100";
     let weight = backend.get("weight").and_then(|v| integer(v, 1, MAX_WEIGHT.into(), reason, report));
+    let health = backend.get("health");
+    let health = health.map(|v| read_health("[backend.health]", v, report).unwrap_or_default());
     Some(BackendDraft {
         span: backend.span,
         name: required_name(&backend, "\"sw1\"", report),
@@ -174,6 +200,7 @@ fn read_backend(value: &Value<'_>, report: &mut Report<'_>) -> Option<BackendDra
         cps_burst,
         max_channels: max_channels.unwrap_or(Some(MAX_CHANNELS)),
         weight: weight.unwrap_or(WEIGHT) as u16,
+        health,
     })
 }
 

@@ -147,7 +147,7 @@ fn describe(error: &Error, text: &str) -> (Code, Words, Option<Span>) {
         ErrorKind::DuplicateTable { name, first } => {
             let message = format!("the table [{}] stands twice", name.escape_debug());
             let remedy = match name.as_str() {
-                "service" | "zone" | "backend" => {
+                "service" | "zone" | "backend" | "telemetry" => {
                     format!("write `[[{name}]]` with double brackets: there may be several")
                 }
                 _ => "put all its keys below one of the two".to_owned(),

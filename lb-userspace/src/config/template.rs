@@ -68,6 +68,32 @@ interfaces = {interfaces}
 # For Prometheus over TCP add a table [metrics] with listen = "127.0.0.1:9464". There is no login: name an address that only
 # your monitoring reaches.
 
+# Whether backends are alive. options: each is asked by SIP OPTIONS; tcp: a TCP connection must stand; none: nobody looks.
+# One [backend.health] with the same keys may differ from the others.
+[health]
+probe = "options"
+#interval = "1s"
+#timeout = "500ms"
+# So many good answers in a row make a backend up, so many failures end that.
+#rise = 2
+#fall = 2
+# accept = ["2xx", 404] would take these answers for good; without it, every final answer but 408 and 5xx is.
+
+# What backends get that came up, or are busy: from a tenth of their share to the whole in this time, and less while their
+# processors are busier than this part of the time, if telemetry says how busy they are.
+#[controller]
+#warm_up = "30s"
+#cpu_target = 0.8
+
+# Who says what backends carry and can carry. It only ever lowers their limits below, and is forgotten when it is too old.
+# [[telemetry]]
+# name = "metrics"
+# type = "prometheus", "agent", "freeswitch", "overload-control" or "push"
+# zone = "main", or backends = ["sw1"]
+# url = "http://{{host}}:9090/metrics"
+# profile = "kamailio", "asterisk" or "freeswitch"; or map = {{ channels = "calls", cps = "rate(calls_total)" }}
+# interval = "5s", timeout = "2s", valid = "15s"
+
 # Addresses that callers send to, and the zones whose backends serve them.
 [[service]]
 name = "sip"

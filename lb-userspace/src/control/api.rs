@@ -7,17 +7,21 @@ use super::{
     listener::Door,
     openapi,
     reload::{ReloadBody, ReloadRequest},
+    telemetry::PushBody,
 };
 use crate::{
     failure::{Failure, Kind},
+    telemetry::push::Pushed,
     view::{
+        backend::BackendDetail,
         counters::CountersView,
+        health::HealthView,
         status::{ReadyView, Status},
     },
 };
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, FromRequest, Request, State, rejection::JsonRejection},
+    extract::{DefaultBodyLimit, FromRequest, Path as UrlPath, Request, State, rejection::JsonRejection},
     http::{
         StatusCode,
         header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE},
@@ -29,6 +33,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{
+    collections::BTreeMap,
     fs::{self, Permissions},
     io,
     os::unix::fs::PermissionsExt,
@@ -62,6 +67,12 @@ pub enum Command {
     Undo(Answer<ReloadBody>),
     /// Change what operators want, or tell what that would do.
     Change(ChangeRequest, Answer<ChangeBody>),
+    /// Tell how the backends are that are probed, by name.
+    Health(Answer<BTreeMap<String, HealthView>>),
+    /// Tell all of the backend of this name.
+    Backend(String, Answer<BackendDetail>),
+    /// Take a report about a backend.
+    Push(Pushed, Answer<PushBody>),
     /// Tell the state.
     Status(Answer<Status>),
     /// Tell the counters.
@@ -115,6 +126,9 @@ pub fn serve(socket: &Path, commands: Commands) -> Result<(), Failure> {
         .route("/v1/undo", post(undo))
         .route("/v1/change", post(change))
         .route("/v1/status", get(status))
+        .route("/v1/telemetry", post(push))
+        .route("/v1/health", get(health))
+        .route("/v1/backends/{name}", get(backend))
         .route("/v1/counters", get(counters))
         .route("/v1/openapi.json", get(document))
         .merge(watching());
@@ -175,6 +189,21 @@ async fn change(State(commands): State<Commands>, request: Request) -> Response 
 
 async fn status(State(commands): State<Commands>) -> Response {
     told(ask(&commands, Command::Status).await)
+}
+
+async fn push(State(commands): State<Commands>, request: Request) -> Response {
+    match body(request).await {
+        Ok(request) => told(ask(&commands, |answer| Command::Push(request, answer)).await),
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn health(State(commands): State<Commands>) -> Response {
+    told(ask(&commands, Command::Health).await)
+}
+
+async fn backend(State(commands): State<Commands>, UrlPath(name): UrlPath<String>) -> Response {
+    told(ask(&commands, |answer| Command::Backend(name, answer)).await)
 }
 
 async fn counters(State(commands): State<Commands>) -> Response {

@@ -123,6 +123,8 @@ impl Daemon {
                 self.kept = kept.unwrap_or_else(|| std::mem::take(&mut self.kept));
                 self.write_facts();
                 self.watch_backends()?;
+                // Limits that operators set are what telemetry lowers.
+                self.feed();
                 Ok(summary)
             }
             Err(failure) => {
@@ -135,8 +137,7 @@ impl Daemon {
     }
 
     fn model_of(&self, outcome: &Outcome) -> Result<Model, Failure> {
-        let circumstances = Circumstances { wishes: outcome.wishes.clone(), ..Circumstances::default() };
-        self.model.next(&self.config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))
+        self.model_in(&Circumstances { wishes: outcome.wishes.clone(), ..self.circumstances() })
     }
 
     /// Calls in progress on the backend or in the zone.

@@ -16,6 +16,8 @@ use tokio::{net::UnixStream, time::timeout};
 
 /// Largest answer: the status of 1,024 backends takes half a megabyte.
 const MAX_ANSWER: usize = 16 << 20;
+/// How long a glance may take.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// Sends one request and reads the answer.
 ///
@@ -36,14 +38,31 @@ pub fn call_with<T: DeserializeOwned>(
     path: &str,
     body: &impl Serialize,
 ) -> Result<T, Failure> {
+    // A little longer than the daemon allows itself, so that its own word comes first.
+    call_within(socket, method, path, body, TIME_LIMIT + Duration::from_secs(2))
+}
+
+/// What the daemon adds to what the maps tell, if it answers soon: somebody looks because something may be wrong with it.
+///
+/// # Errors
+/// As [`call`].
+pub fn glance<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, Failure> {
+    call_within(socket, Method::GET, path, &(), GLANCE)
+}
+
+fn call_within<T: DeserializeOwned>(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    body: &impl Serialize,
+    limit: Duration,
+) -> Result<T, Failure> {
     let body = serde_json::to_vec(body)
         .map_err(|e| Failure::bad("internal", format!("cannot write the request as JSON: {e}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::bad("runtime", format!("cannot start: {e}")))?;
-    // A little longer than the daemon allows itself, so that its own word comes first.
-    let limit = TIME_LIMIT + Duration::from_secs(2);
     runtime.block_on(async {
         match timeout(limit, exchange(socket, method, path, body)).await {
             Ok(result) => result,

@@ -1,12 +1,14 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
 use super::{
-    listener::Watching, lock::Lock, measure::Measures, recent::Recent, run, start::Options, trial::Trial,
+    health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent, run, start::Options,
+    telemetry::Feeding, trial::Trial,
 };
 use crate::{
     config::Config,
     core::{
         model::{Circumstances, Model},
+        standings::Standings,
         wishes::Wishes,
     },
     dataplane::{
@@ -20,6 +22,7 @@ use crate::{
     slowpath::serve::SlowPath,
     view::{
         self,
+        backend::BackendDetail,
         facts::Facts,
         services::RecentView,
         status::{DaemonView, Status},
@@ -31,7 +34,10 @@ use lb_common::map::{
     settings::Settings,
 };
 use sd_notify::NotifyState;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Time between two looks at the whole dialog table while removed backends wait for their last dialog to end.
@@ -68,6 +74,16 @@ pub struct Daemon {
     pub(super) wishes: Wishes,
     /// The part of that which a restart finds again.
     pub(super) kept: Wishes,
+    /// What was observed of backends.
+    pub(super) standings: Standings,
+    /// Whether the maps do not follow that yet.
+    pub(super) standings_due: bool,
+    /// Who is probed.
+    pub(super) wards: Wards,
+    /// Names of the backends all of whose answers pass us.
+    pub(super) visible_backends: BTreeSet<String>,
+    /// What they are fed by.
+    pub(super) feeding: Feeding,
     pub(super) programs: Programs,
     pub(super) tables: Tables,
     pub(super) neighbours: Neighbours,
@@ -112,6 +128,9 @@ impl Daemon {
             tracing::error!("{failure}");
         }
         self.settle().await;
+        self.look_at_traffic();
+        self.feed();
+        self.follow_standings();
         if let Err(failure) = self.note_recent() {
             tracing::error!("{failure}");
         }
@@ -144,12 +163,7 @@ impl Daemon {
         let census = tend::census(&self.tables.maps)?;
         tracing::debug!("counted all dialogs in {} us", census.microseconds);
         let busy = census.dialogs.keys().copied().collect();
-        let circumstances =
-            Circumstances { busy: Some(busy), wishes: self.wishes.clone(), ..Circumstances::default() };
-        let model = self
-            .model
-            .next(&self.config, &circumstances)
-            .map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
+        let model = self.model_in(&Circumstances { busy: Some(busy), ..self.circumstances() })?;
         let summary = self.change_to(model)?;
         if !summary.is_empty() {
             tracing::info!("after a look at all dialogs: {summary}");
@@ -202,10 +216,21 @@ impl Daemon {
             trial: self.trial.as_ref().map(Trial::view),
             metrics: self.watching.view(),
             unresolved: unresolved.collect(),
+            health: self.health(),
             slow_path: self.slow_path_view(),
         });
         status.judge();
         Ok(status)
+    }
+
+    /// One backend, with all that is known of it.
+    pub(super) fn backend_detail(&self, name: &str) -> Result<BackendDetail, Failure> {
+        let names = self.neighbours.links().into_iter().map(|l| (l.ifindex, l.name)).collect();
+        let view = view::backends::backend(&self.tables.maps, name, &names)?;
+        let unresolved = self.neighbours.reason(view.id).map(ToString::to_string);
+        let detail = BackendDetail { unresolved, ..BackendDetail::from_maps(view) };
+        let detail = detail.with(&self.config, &self.wishes);
+        Ok(BackendDetail { health: self.health_of(name), explanation: self.explanation(name), ..detail })
     }
 
     /// Ends the daemon. The data plane stays unless this was an ephemeral run.

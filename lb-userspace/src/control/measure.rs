@@ -80,6 +80,9 @@ impl Daemon {
             Command::Status(answer) => drop(answer.send(self.status())),
             Command::Counters(answer) => drop(answer.send(counters(&self.tables.maps))),
             Command::Metrics(answer) => drop(answer.send(self.metrics())),
+            Command::Health(answer) => drop(answer.send(Ok(self.health()))),
+            Command::Backend(name, answer) => drop(answer.send(self.backend_detail(&name))),
+            Command::Push(pushed, answer) => drop(answer.send(self.push(&pushed))),
             Command::Alive(answer) => drop(answer.send(Ok(()))),
         }
         self.measures.loop_duration.observe(start.elapsed().as_secs_f64());

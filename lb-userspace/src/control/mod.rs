@@ -14,6 +14,7 @@ pub mod client;
 pub mod daemon;
 pub mod file;
 pub mod hash_key;
+mod health;
 mod listener;
 pub mod lock;
 mod measure;
@@ -23,8 +24,10 @@ pub mod recent;
 pub mod reload;
 pub mod run;
 mod slow_path;
+mod standings;
 pub mod start;
 pub mod state;
+pub mod telemetry;
 pub mod trial;
 mod zone_loads;
 

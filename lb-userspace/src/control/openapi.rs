@@ -4,13 +4,20 @@ use super::{
     api::{AliveBody, ConfirmBody, ErrorBody},
     change::{ChangeBody, ChangeRequest},
     reload::{ReloadBody, ReloadRequest},
+    telemetry::PushBody,
 };
-use crate::view::{
-    counters::CountersView,
-    status::{ReadyView, Status},
+use crate::{
+    telemetry::push::Pushed,
+    view::{
+        backend::BackendDetail,
+        counters::CountersView,
+        health::HealthView,
+        status::{ReadyView, Status},
+    },
 };
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Where schemas stand in the document.
 const SCHEMAS: &str = "/components/schemas";
@@ -86,6 +93,30 @@ const ROUTES: &[Route] = &[
         summary: "Packets by verdict, and dialogs that found no place.",
         request: None,
         answer: Answer::Json(SchemaGenerator::subschema_for::<CountersView>),
+        not_ready: false,
+    },
+    Route {
+        method: "post",
+        path: "/v1/telemetry",
+        summary: "Takes a report of how a backend is, for a source of type push.",
+        request: Some((SchemaGenerator::subschema_for::<Pushed>, true)),
+        answer: Answer::Json(SchemaGenerator::subschema_for::<PushBody>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/health",
+        summary: "How the backends are that are probed, by name.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<BTreeMap<String, HealthView>>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/backends/{name}",
+        summary: "One backend, and what made its limits what they are.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<BackendDetail>),
         not_ready: false,
     },
     Route {

@@ -2,7 +2,7 @@
 
 use super::{
     daemon::Daemon,
-    file, hash_key,
+    file, hash_key, health,
     start::{self, check_settings},
     trial::{self, Trial},
 };
@@ -12,6 +12,7 @@ use crate::{
         lifetimes,
         model::{Circumstances, Model},
         plan::Plan,
+        standings::Standings,
         summary::Summary,
     },
     dataplane::attach,
@@ -72,6 +73,7 @@ struct Candidate {
     loaded: Loaded,
     interfaces: Vec<String>,
     settings: Settings,
+    standings: Standings,
     model: Model,
 }
 
@@ -158,23 +160,26 @@ impl Daemon {
         let hash_key = self.hash_key_of(config)?;
         let settings = lifetimes::settings(config, hash_key, self.hz);
         check_settings(&self.settings, &settings, &self.options)?;
-        let circumstances = Circumstances { wishes: self.wishes.clone(), ..Circumstances::default() };
+        let standings = self.standings.after(&self.config, config);
+        let circumstances = Circumstances { standings: standings.by_name().clone(), ..self.circumstances() };
         let model =
             self.model.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
-        Ok(Candidate { loaded, interfaces, settings, model })
+        Ok(Candidate { loaded, interfaces, settings, standings, model })
     }
 
     /// Makes a configuration hold.
     pub(super) async fn take(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
-        let Candidate { loaded, interfaces, settings, model } = self.candidate(loaded).await?;
+        let Candidate { loaded, interfaces, settings, standings, model } = self.candidate(loaded).await?;
         let config = loaded.config;
         if config.node.interfaces != self.config.node.interfaces {
             self.attach_all(&config, &interfaces)?;
         }
         let summary = self.change_to(model)?;
+        (self.standings, self.standings_due) = (standings, false);
         self.tables.maps.set_settings(&settings)?;
         self.settings = settings;
-        self.config = config;
+        self.visible_backends = health::visible_backends(&config);
+        let before = std::mem::replace(&mut self.config, config);
         self.text = loaded.text;
         self.since.configured = Timestamp::now();
         self.listen_slowly();
@@ -183,6 +188,8 @@ impl Daemon {
         self.drop_other_links();
         self.set_ports()?;
         self.watch_backends()?;
+        self.follow_probing();
+        self.follow_telemetry(Some(&before));
         self.settle().await;
         self.refresh_neighbours().await;
         self.census_due = Instant::now();

@@ -10,6 +10,7 @@ use crate::{
     failure::Failure,
 };
 use futures_util::{FutureExt, StreamExt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use std::{future::pending, time::Duration};
 use tokio::{
@@ -36,10 +37,11 @@ pub fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn run_async(options: Options) -> Result<(), Failure> {
+    raise_file_limit();
     // Before anything is attached, so that a signal during the start still cleans up what was done.
     let mut signals = Signals::new()?;
     let (places, ephemeral) = (options.places.clone(), options.ephemeral);
-    let (mut daemon, events) = tokio::select! {
+    let (mut daemon, events, mut ears) = tokio::select! {
         started = start::start(options) => started?,
         () = signals.stop() => return if ephemeral { crate::dataplane::remove(&places.pins).map(drop) } else { Ok(()) },
     };
@@ -83,11 +85,28 @@ async fn run_async(options: Options) -> Result<(), Failure> {
                 // Connected again at the next tick.
                 None => events = None,
             },
+            Some(heard) = ears.recv() => {
+                // What comes at once is one change.
+                let mut all = vec![heard];
+                while let Ok(heard) = ears.try_recv() {
+                    all.push(heard);
+                }
+                daemon.hear(all);
+            }
             Some(command) = inbox.recv() => daemon.obey(command).await,
         }
     }
     notify(&[NotifyState::Stopping]);
     daemon.stop()
+}
+
+/// Lets us have as many sockets as we may: each backend that is probed has one, and the usual limit is 1,024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(e) = setrlimit(Resource::Nofile, most) {
+        tracing::debug!("cannot raise the limit on open files: {e}");
+    }
 }
 
 /// The next event; `None` when the connection is lost, and nothing ever while there is none.

@@ -5,15 +5,18 @@ use super::{
     Places,
     daemon::{Daemon, Since},
     file, hash_key,
+    health::{self, Ears, Wards},
     listener::Watching,
     lock,
     measure::Measures,
     recent::Recent,
-    slow_path, state, trial,
+    slow_path, state,
+    telemetry::Feeding,
+    trial,
 };
 use crate::{
     config::{Complaints, Config, Loaded},
-    core::{lifetimes, model::Circumstances, model::Model, plan::Plan, wishes::Wishes},
+    core::{lifetimes, model::Circumstances, model::Model, plan::Plan, standings::Standings, wishes::Wishes},
     dataplane::{
         OBJECT, adopt,
         attach::{self, Attachment, How},
@@ -66,7 +69,7 @@ pub async fn check_host(
 ///
 /// # Errors
 /// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
-pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
+pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Failure> {
     let loaded = file::load(&options.config, warn)?;
     let (Loaded { config, text, .. }, trial) = trial::at_start(loaded, &options)?;
     host::check_capabilities()?;
@@ -86,8 +89,8 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let hz = clock.now()?.hz;
     let settings = lifetimes::settings(&config, hash_key, hz);
     let mut tables = Tables::open(pins)?;
-    let model = if fresh {
-        fill_new(&mut tables, &config, &wishes, &settings)?
+    let (model, standings) = if fresh {
+        (fill_new(&mut tables, &config, &wishes, &settings)?, Standings::default())
     } else {
         take_over(&mut tables, &config, &wishes, &settings, &options)?
     };
@@ -100,6 +103,9 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
+    let visible_backends = health::visible_backends(&config);
+    let (wards, ears) = Wards::new();
+    let feeding = Feeding::new(&config);
     let mut daemon = Daemon {
         since: Since::now(),
         options,
@@ -109,6 +115,11 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
         trial,
         kept: wishes.clone(),
         wishes,
+        standings,
+        standings_due: false,
+        wards,
+        visible_backends,
+        feeding,
         programs,
         tables,
         neighbours,
@@ -130,7 +141,9 @@ pub async fn start(options: Options) -> Result<(Daemon, Events), Failure> {
     daemon.set_ports()?;
     daemon.watch_backends()?;
     first_answers(&mut daemon, &mut events).await;
-    Ok((daemon, events))
+    daemon.follow_probing();
+    daemon.follow_telemetry(None);
+    Ok((daemon, events, ears))
 }
 
 /// Tells what somebody should know about a configuration that was taken.
@@ -163,16 +176,21 @@ fn take_over(
     wishes: &Wishes,
     settings: &Settings,
     options: &Options,
-) -> Result<Model, Failure> {
+) -> Result<(Model, Standings), Failure> {
     check_settings(&tables.maps.settings()?, settings, options)?;
     let before = Model::adopted(tables.found()?);
-    let circumstances = Circumstances { wishes: wishes.clone(), ..Circumstances::default() };
+    let standings = Standings::found(&before, config, |backend| backend.probing.is_some());
+    let circumstances = Circumstances {
+        wishes: wishes.clone(),
+        standings: standings.by_name().clone(),
+        ..Circumstances::default()
+    };
     let model = before.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
     let plan = Plan::between(&before, &model);
     tables.apply(&plan.writes)?;
     tables.maps.set_settings(settings)?;
     tracing::info!("took over the maps in {}: {}", options.places.pins.path().display(), plan.summary);
-    Ok(model)
+    Ok((model, standings))
 }
 
 /// Whether settings may replace others while calls are pinned.

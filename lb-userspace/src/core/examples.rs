@@ -7,8 +7,8 @@ use super::{
     wishes::{Limit, Will, Wish, Wishes},
 };
 use crate::config::{
-    AnswerRates, Backend, Config, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow, Policy,
-    Service, Tier, XdpMode, Zone,
+    AnswerRates, Backend, Config, Control, Dialogs, Forwarding, FullAfterRefusal, HashBy, Node, Overflow,
+    Policy, Service, Tier, XdpMode, Zone,
 };
 use lb_common::map::backend;
 use proptest::{collection::vec, prelude::*, sample::subsequence};
@@ -28,6 +28,8 @@ pub(super) fn config(services: Vec<Service>, backends: Vec<Backend>) -> Config {
         dialogs: Dialogs::default(),
         answers: AnswerRates::default(),
         metrics: None,
+        control: Control::default(),
+        telemetry: Vec::new(),
         services,
         zones: Vec::new(),
         backends,
@@ -59,6 +61,7 @@ pub(super) fn backend(name: &str, n: u8, zone: &str) -> Backend {
         address: ([10, 0, 0, n], 5060).into(),
         max_cps: Some(100),
         cps_burst: None,
+        probing: None,
         max_channels: None,
         weight: 100,
     }
@@ -214,8 +217,8 @@ pub(super) fn any_circumstances() -> impl Strategy<Value = Circumstances> {
         other_cps: 0,
     });
     let health = prop_oneof![Just(Health::Up), Just(Health::Draining), Just(Health::Down)];
-    let standing =
-        (health, proptest::option::of(capacity)).prop_map(|(health, capacity)| Standing { health, capacity });
+    let standing = (health, any::<bool>(), proptest::option::of(capacity))
+        .prop_map(|(health, drains, capacity)| Standing { health, drains, capacity });
     let standings = proptest::collection::btree_map("sw[1-9]", standing, 0..3);
     let busy = proptest::option::of(proptest::collection::btree_set((0_u16..16, 0_u16..3), 0..20));
     (wishes, standings, busy).prop_map(|(wishes, standings, busy)| Circumstances { wishes, standings, busy })

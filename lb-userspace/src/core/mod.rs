@@ -4,12 +4,17 @@
 //! * [`wishes`]: what operators want beyond the [`crate::config::Config`]. * [`change`]: a change of that, in words.
 //! * [`model`]: a configuration, what operators want and what probes saw, to the contents of the maps; `capacity` has the part
 //!   about limits, zones and policies.
-//! * [`standing`]: what was observed of backends, and what they may carry for that reason; [`report`]: what a source says of one.
+//! * [`standing`]: what was observed of a backend, and what it may carry for that reason; [`standings`]: of all of them;
+//!   [`report`]: what a source says of one.
+//! * [`health`]: probes and traffic to the health of a backend.
+//! * [`controller`]: what sources say of backends, their health and our own calls, to what they may carry, and why.
 //! * [`plan`]: the difference between two models, as map writes in a safe order and as a sentence for humans.
 //! * [`lifetimes`]: durations to ticks of the kernel's clock.
 
 mod capacity;
 pub mod change;
+pub mod controller;
+pub mod health;
 mod ids;
 pub mod lifetimes;
 pub mod maglev;
@@ -17,6 +22,7 @@ pub mod model;
 pub mod plan;
 pub mod report;
 pub mod standing;
+pub mod standings;
 pub mod summary;
 pub mod wishes;
 

@@ -280,7 +280,7 @@ fn configured(backend: &config::Backend, zone: u16, circumstances: &Circumstance
         address: key.address,
         port: key.port,
         will: number_of_will(circumstances.wishes.of(&backend.name).will),
-        health: number_of_health(standing.health),
+        health: number_of_health(standing.seen()),
         next_hop: NextHop::default(),
         weight: standing.capacity.map_or(backend.weight, |c| c.weight),
         zone,

@@ -161,14 +161,14 @@ fn replies_are_looked_up_in_nat_services_also_in_those_that_were() {
 }
 
 fn standing(name: &str, health: Health) -> (String, Standing) {
-    (name.to_owned(), Standing { health, capacity: None })
+    (name.to_owned(), Standing { health, ..Standing::default() })
 }
 
 #[test]
 fn a_weight_of_the_moment_is_in_the_ring_and_in_the_map() {
     let capacity =
         Capacity { max_channels: Some(500), max_cps: Some(50), weight: 50, other_channels: 0, other_cps: 0 };
-    let standing = Standing { health: Health::Up, capacity: Some(capacity) };
+    let standing = Standing { capacity: Some(capacity), ..Standing::default() };
     let circumstances =
         Circumstances { standings: [("sw1".to_owned(), standing)].into(), ..Circumstances::default() };
     let model = Model::from_config(&simple(2), &circumstances).unwrap();

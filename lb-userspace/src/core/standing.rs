@@ -1,6 +1,7 @@
 //! What was observed of a backend, and what it may carry for that reason. Made by probes and the controller, kept by name.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How a backend is, apart from what operators want of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,23 @@ pub enum Health {
     Draining,
     /// Does not answer: its calls move.
     Down,
+}
+
+impl Health {
+    /// As people write it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Health::Up => "up",
+            Health::Draining => "draining",
+            Health::Down => "down",
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
 }
 
 /// What a backend may carry at the moment. Where the configuration or an operator allows less, that holds.
@@ -30,11 +48,50 @@ pub struct Capacity {
     pub other_cps: u32,
 }
 
-/// Both.
+impl Capacity {
+    /// In words, for the log.
+    pub fn told(capacity: Option<Capacity>) -> String {
+        let Some(capacity) = capacity else { return "what the configuration says".to_owned() };
+        let limit = |limit: Option<u32>| limit.map_or("unlimited".to_owned(), |limit| limit.to_string());
+        format!(
+            "{} channels and {} cps at weight {}",
+            limit(capacity.max_channels),
+            limit(capacity.max_cps),
+            capacity.weight
+        )
+    }
+}
+
+/// All of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
-    /// How it is.
+    /// How probes find it.
     pub health: Health,
+    /// Whether a telemetry source says that it wants no new calls.
+    pub drains: bool,
     /// What it may carry; `None`: what the configuration and operators say.
     pub capacity: Option<Capacity>,
+}
+
+impl Standing {
+    /// How it is, its own words included. They are believed only to its disadvantage: who does not answer is down.
+    pub const fn seen(&self) -> Health {
+        match self.health {
+            Health::Up if self.drains => Health::Draining,
+            probed => probed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_drain_who_is_up_and_bring_nobody_back() {
+        let seen = |health, drains| Standing { health, drains, capacity: None }.seen();
+        assert_eq!([seen(Health::Up, false), seen(Health::Up, true)], [Health::Up, Health::Draining]);
+        assert_eq!([seen(Health::Draining, false), seen(Health::Draining, true)], [Health::Draining; 2]);
+        assert_eq!([seen(Health::Down, false), seen(Health::Down, true)], [Health::Down; 2]);
+    }
 }

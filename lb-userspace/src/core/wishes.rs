@@ -44,7 +44,7 @@ pub struct Wishes {
 }
 
 /// What operators want of one backend; `None`: what the configuration says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wish {
     /// Enabled if nobody says otherwise.
     #[serde(default, skip_serializing_if = "is_enabled")]

@@ -148,7 +148,7 @@ impl decide::Tables for View<'_> {
     }
 
     fn ring_backend(&self, service: u16, tier: u32, slot: u32) -> Option<u16> {
-        self.or_note(self.tables.rings.slot(service, tier, slot)).and_then(|id| u16::try_from(id).ok())
+        self.or_note(self.tables.rings.slot(service, tier, slot))
     }
 
     fn backend(&self, id: u16) -> BackendView {

@@ -10,13 +10,13 @@ use crate::failure::{Failure, chain};
 use aya::maps::{Array, MapData, MapError, of_maps::ArrayOfMaps};
 use lb_common::{
     limits::RING_SLOTS,
-    map::{name, ring_index},
+    map::{name, ring::Ring, ring_index},
 };
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A handle for RINGS.
 pub struct Rings {
-    rings: ArrayOfMaps<MapData, Array<MapData, u32>>,
+    rings: ArrayOfMaps<MapData, Array<MapData, Ring>>,
     /// aya's handle hides its descriptor.
     fd: OwnedFd,
 }
@@ -50,13 +50,17 @@ impl Rings {
     /// # Errors
     /// When the table has another length, or the kernel's.
     pub fn set(&mut self, index: u32, table: &[u32]) -> Result<(), Failure> {
-        if table.len() != RING_SLOTS as usize {
+        let mut ring = Box::new(Ring::EMPTY);
+        if table.len() != ring.slots.len() {
             let message = format!("a ring has {RING_SLOTS} slots, not {}", table.len());
             return Err(Failure::bad("ring_length", message));
         }
-        let mut inner: Array<MapData, u32> =
-            Array::create(RING_SLOTS, 0).map_err(|e| cannot("make a ring", &e))?;
-        fill(&mut inner, table)?;
+        for (slot, backend) in ring.slots.iter_mut().zip(table) {
+            *slot = u16::try_from(*backend)
+                .map_err(|_| Failure::bad("ring_backend", format!("{backend} is no backend's id")))?;
+        }
+        let mut inner: Array<MapData, Ring> = Array::create(1, 0).map_err(|e| cannot("make a ring", &e))?;
+        inner.set(0, *ring, 0).map_err(|e| cannot("fill a ring", &e))?;
         self.rings.set(index, &inner, 0).map_err(|e| cannot("put a ring in place", &e))
     }
 
@@ -89,26 +93,14 @@ impl Rings {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn slot(&self, service: u16, tier: u32, slot: u32) -> Result<Option<u32>, Failure> {
+    pub fn slot(&self, service: u16, tier: u32, slot: u32) -> Result<Option<u16>, Failure> {
         match self.rings.get(&ring_index(service.into(), tier), 0) {
-            Ok(ring) => ring.get(&slot, 0).map(Some).map_err(|e| cannot("read a ring", &e)),
+            Ok(ring) => {
+                let ring = ring.get(&0, 0).map_err(|e| cannot("read a ring", &e))?;
+                Ok(ring.slots.get(slot as usize).copied())
+            }
             Err(MapError::KeyNotFound) => Ok(None),
             Err(e) => Err(cannot("read RINGS", &e)),
         }
     }
-}
-
-/// Fills a table with one call, or slot by slot where the kernel cannot.
-fn fill(inner: &mut Array<MapData, u32>, table: &[u32]) -> Result<(), Failure> {
-    let slots: Vec<u32> = (0..RING_SLOTS).collect();
-    let data: &MapData = aya::maps::IterableMap::map(&*inner);
-    match sys::update_batch(data.fd().as_fd(), &slots, table) {
-        Ok(()) => return Ok(()),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {}
-        Err(e) => return Err(Failure::bad("map_io", format!("cannot fill a ring: {e}"))),
-    }
-    for (slot, backend) in slots.into_iter().zip(table) {
-        inner.set(slot, backend, 0).map_err(|e| cannot("fill a ring", &e))?;
-    }
-    Ok(())
 }

@@ -24,7 +24,6 @@ const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_PROG_GET_FD_BY_ID: libc::c_int = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
-const BPF_MAP_UPDATE_BATCH: libc::c_int = 26;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
 /// The attach type that aya loads programs of an `xdp` section with.
@@ -261,21 +260,4 @@ pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok((count, false)),
         Err(e) => Err(e),
     }
-}
-
-/// Writes many entries of a map at once.
-pub(super) fn update_batch<K: aya::Pod, V: aya::Pod>(
-    map: BorrowedFd<'_>,
-    keys: &[K],
-    values: &[V],
-) -> io::Result<()> {
-    assert_eq!(keys.len(), values.len(), "a batch has as many values as keys");
-    let mut attr = BatchAttr {
-        keys: keys.as_ptr() as u64,
-        values: values.as_ptr() as u64,
-        count: u32::try_from(keys.len()).unwrap_or(u32::MAX),
-        map_fd: fd_number(map),
-        ..BatchAttr::default()
-    };
-    bpf(BPF_MAP_UPDATE_BATCH, &mut attr).map(drop)
 }

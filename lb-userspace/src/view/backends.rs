@@ -11,7 +11,7 @@ use crate::{
     failure::Failure,
 };
 use lb_common::map::{
-    backend::{Backend, UNLIMITED, name_of},
+    backend::{Backend, UNLIMITED, name_of, will},
     service::ServiceKey,
 };
 use schemars::JsonSchema;
@@ -31,7 +31,7 @@ pub struct BackendView {
     pub address: String,
     /// What the operator wants: enabled, draining, disabled; removed: no longer configured, but it still has dialogs.
     pub will: String,
-    /// What was observed: up or down.
+    /// What was observed: up, draining or down.
     pub health: String,
     /// Why no new call fits: `max_channels`, `max_cps`, or that it refused calls itself; `null`: there is room.
     pub full: Option<String>,
@@ -102,6 +102,20 @@ pub fn backends(maps: &Maps, interfaces: &InterfaceNames) -> Result<Vec<BackendV
     }
     views.sort_by(|a, b| (&a.zone, a.id).cmp(&(&b.zone, b.id)));
     Ok(views)
+}
+
+/// The backend of a name.
+///
+/// # Errors
+/// When there is none, or the kernel's.
+pub fn backend(maps: &Maps, name: &str, interfaces: &InterfaceNames) -> Result<BackendView, Failure> {
+    let found = maps.backends()?.into_iter().filter(|(_, b)| name_of(&b.name) == name);
+    // One that was removed may have a successor of the same name.
+    let Some((id, backend)) = found.min_by_key(|(_, b)| b.will == will::REMOVED) else {
+        return Err(Failure::bad("backend_not_found", format!("there is no backend {name:?}"))
+            .remedy("`sipsteer backend list` lists all backends"));
+    };
+    view(maps, id, &backend, interfaces)
 }
 
 fn view(

@@ -2,10 +2,12 @@
 //!
 //! Names are those of the configuration, units stand in the names, `null` means not known.
 
+pub mod backend;
 pub mod backends;
 pub mod counters;
 pub mod dialogs;
 pub mod facts;
+pub mod health;
 pub mod loads;
 pub mod metrics;
 pub mod services;
@@ -13,7 +15,7 @@ pub mod slow_path;
 pub mod status;
 pub mod zones;
 
-use lb_common::map::backend::{health, name_of, will};
+use lb_common::map::backend::{health as observed, name_of, will};
 use std::net::SocketAddr;
 
 /// A MAC address as people write it.
@@ -37,9 +39,9 @@ pub fn will_word(number: u8) -> &'static str {
 /// The observed health as a word.
 pub fn health_word(number: u8) -> &'static str {
     match number {
-        health::UP => "up",
-        health::DOWN => "down",
-        health::DRAINING => "draining",
+        observed::UP => "up",
+        observed::DOWN => "down",
+        observed::DRAINING => "draining",
         _ => "unknown",
     }
 }

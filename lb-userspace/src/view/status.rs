@@ -1,6 +1,9 @@
 //! The state of the balancer in one document: from the maps and links, and, when a daemon runs, from it.
 
-use super::{backends::BackendView, services::ServiceView, slow_path::SlowPathView, zones::ZoneView};
+use super::{
+    backends::BackendView, health::HealthView, services::ServiceView, slow_path::SlowPathView,
+    zones::ZoneView,
+};
 use crate::{
     core::wishes::Difference,
     dataplane::{attach, maps::Maps, netlink::Link, pins::PinDir},
@@ -46,7 +49,7 @@ pub struct Status {
 }
 
 /// The daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DaemonView {
     /// Process id.
     pub pid: u32,
@@ -66,6 +69,9 @@ pub struct DaemonView {
     pub metrics: Option<MetricsView>,
     /// Why backends have no next hop, by name.
     pub unresolved: BTreeMap<String, String>,
+    /// How the backends are that are probed, by name.
+    #[serde(default)]
+    pub health: BTreeMap<String, HealthView>,
     /// What it answers itself.
     pub slow_path: SlowPathView,
 }
@@ -243,9 +249,7 @@ impl Status {
     fn about_backends(&self) -> Vec<String> {
         let mut attention = Vec::new();
         for backend in &self.backends {
-            if backend.health == "down" {
-                attention.push(format!("backend {} is down", backend.name));
-            }
+            attention.extend(self.about_health(backend));
             if backend.next_hop.is_none() && backend.will != "disabled" {
                 let reason = self.daemon.as_ref().and_then(|d| d.unresolved.get(&backend.name));
                 let reason = reason.map(|r| format!(": {r}")).unwrap_or_default();
@@ -253,6 +257,24 @@ impl Status {
             }
         }
         attention
+    }
+
+    /// What is wrong with a backend, and why, if somebody knows.
+    fn about_health(&self, backend: &BackendView) -> Option<String> {
+        let name = &backend.name;
+        let health = self.daemon.as_ref().and_then(|d| d.health.get(name));
+        let because = health.map(|h| format!(": {}", h.reason)).unwrap_or_default();
+        let held = health.and_then(|h| h.held_seconds);
+        let held =
+            held.map(|left| format!("; it gets no new calls for another {left} s")).unwrap_or_default();
+        match backend.health.as_str() {
+            "down" => Some(format!("backend {name} is down{because}{held}")),
+            "draining" => Some(format!("backend {name} gets no new calls{because}{held}")),
+            _ if health.is_some_and(HealthView::is_suspected) => {
+                Some(format!("backend {name} is suspected: new calls got no packet from it"))
+            }
+            _ => None,
+        }
     }
 
     /// Full, down and hot are three things. What operators wanted is none of them.

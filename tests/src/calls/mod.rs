@@ -3,7 +3,7 @@
 //!
 //! * [`wish`]: what a caller wants of the server; the server reads it in the To header, which a redirect leaves as it is.
 //! * [`caller`]: many calls at a time in the open loop: the next call does not wait for the last. [`outcome`]: what became
-//!   of them. [`crowd`]: callers at many addresses. [`server`]: the other side. [`seen`]: what it remembers.
+//!   of them. [`crowd`]: callers at many addresses. [`server`]: the other side, of some [`manner`]. [`seen`]: what it remembers.
 //! * [`pace`]: how many calls came in a second, and how many a limit would have let through.
 //! * [`phone`]: one socket for messages that are written by hand.
 //! * [`flood`]: many INVITEs that belong to nobody.
@@ -17,6 +17,7 @@ pub mod crowd;
 mod dialogue;
 pub mod endpoint;
 pub mod flood;
+pub mod manner;
 pub mod message;
 pub mod outcome;
 pub mod pace;

@@ -1,5 +1,7 @@
 //! A SIP server that does what each call wishes, and remembers it.
 
+pub use super::manner::{Manner, Pings};
+
 use super::{
     endpoint::{Endpoint, Loss},
     message::{Message, host_port, response, uri, user},
@@ -28,18 +30,6 @@ pub const SIGNATURE: &str = "lab ";
 /// How soon a server notices that it is to stop.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// What a server makes of wishes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
-    /// It fulfils them.
-    #[default]
-    Obliging,
-    /// It refuses every new call with 503, and says after how many seconds to come again.
-    Unavailable(Option<u32>),
-    /// It refuses every new call with 302, and names this address.
-    Moved(SocketAddrV4),
-}
-
 /// How servers behave.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
@@ -65,6 +55,7 @@ struct Shared {
 #[derive(Default)]
 struct Books {
     manner: Manner,
+    pings: Pings,
     record: Record,
     in_progress: u64,
 }
@@ -131,6 +122,11 @@ impl Server {
     /// What it makes of new calls from now on.
     pub fn behave(&self, manner: Manner) {
         self.shared.books().manner = manner;
+    }
+
+    /// What it makes of OPTIONS from now on.
+    pub fn answer_pings(&self, pings: Pings) {
+        self.shared.books().pings = pings;
     }
 
     /// Calls in progress, and calls so far.
@@ -247,8 +243,15 @@ impl Desk {
             ("CANCEL", Some(number)) => self.cancel(number, message, source),
             ("BYE" | "CANCEL", None) => self.refuse_stranger(message, source),
             _ => {
-                *self.shared.books().record.others.entry(method.to_owned()).or_default() += 1;
-                self.reply(message, "200 OK", "other", source)
+                let mut books = self.shared.books();
+                *books.record.others.entry(method.to_owned()).or_default() += 1;
+                let pings = if method == "OPTIONS" { books.pings } else { Pings::Well };
+                drop(books);
+                match pings {
+                    Pings::Well => self.reply(message, "200 OK", "other", source),
+                    Pings::Unavailable => self.reply(message, "503 Service Unavailable", "other", source),
+                    Pings::Ignored => Ok(()),
+                }
             }
         }
     }
@@ -353,7 +356,7 @@ impl Desk {
                 let more = format!("Contact: <sip:{wish}@{target}>;q=0.5\r\n");
                 self.refuse(number, "302 Moved Temporarily", &more)
             }
-            (_, Wish::Silence) => Ok(()),
+            (Manner::Deaf, _) | (_, Wish::Silence) => Ok(()),
             (_, Wish::Refuse) => self.refuse(number, "486 Busy Here", ""),
             (_, Wish::Ring) => self.answer(number, "180 Ringing", ""),
             (_, Wish::Challenge) if message.value("Authorization").is_empty() => {

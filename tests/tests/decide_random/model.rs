@@ -129,6 +129,12 @@ pub(super) fn is_open(phase: Phase) -> bool {
 impl Model {
     /// What an answer of a party changes.
     pub(super) fn answer(dialog: &mut Modelled, code: u16, m: &Message, turns_away: bool) {
+        if code < 200 {
+            if code > 100 && dialog.phase == Phase::Unanswered {
+                dialog.phase = Phase::Ringing;
+            }
+            return;
+        }
         let to_invite = dialog.evidence != 0 && dialog.evidence == m.headers.branch;
         if !to_invite || !is_open(dialog.phase) {
             return;
@@ -138,11 +144,9 @@ impl Model {
             let elsewhere = code < 400 || code == 503;
             let turned_away = turns_away && elsewhere && !cancelled;
             dialog.phase = if turned_away { Phase::TurnedAway } else { Phase::Ended };
-        } else if code >= 200 && !cancelled {
+        } else if !cancelled {
             dialog.phase = Phase::Answered;
             dialog.evidence = m.headers.to_tag;
-        } else if code > 100 && dialog.phase == Phase::Unanswered {
-            dialog.phase = Phase::Ringing;
         }
     }
 

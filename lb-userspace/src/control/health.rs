@@ -1,0 +1,263 @@
+//! The health of backends as part of the daemon: probes and traffic are heard here, and what they mean goes on to the
+//! standings.
+
+use super::daemon::Daemon;
+use crate::{
+    config::{Config, Forwarding},
+    core::{
+        health::{Outcome, Patient, witness::Traffic},
+        standing::Health,
+        standings::{Aspect, Observation},
+    },
+    dataplane::clock,
+    probe::{Heard, Probe, Room, Target},
+    view::health::HealthView,
+};
+use lb_common::map::backend::{name_of, will};
+use rustix::process::{Resource, getrlimit};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+
+/// Outcomes that wait to be heard: some seconds of a thousand backends.
+const EARSHOT: usize = 4096;
+
+/// Outcomes of all probes.
+pub(super) type Ears = mpsc::Receiver<Heard>;
+
+/// All backends that are probed, by name.
+#[derive(Debug)]
+pub(super) struct Wards {
+    ears: mpsc::Sender<Heard>,
+    room: Room,
+    by_name: BTreeMap<String, Ward>,
+}
+
+/// A backend that is probed.
+#[derive(Debug)]
+struct Ward {
+    probe: Probe,
+    patient: Patient,
+    last: Option<Heard>,
+    last_rtt: Option<Duration>,
+    sent: u64,
+    lost: u64,
+    /// Packets of its calls at the latest look.
+    replies: Option<u64>,
+}
+
+impl Wards {
+    /// None yet, and where the outcomes of their probes will come.
+    pub(super) fn new() -> (Wards, Ears) {
+        let (ears, heard) = mpsc::channel(EARSHOT);
+        let room = Room::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
+        (Wards { ears, room, by_name: BTreeMap::new() }, heard)
+    }
+}
+
+impl Ward {
+    fn new(target: Target, health: Health, room: Room, ears: mpsc::Sender<Heard>) -> Ward {
+        let patient = Patient::new(target.probing.clone(), health, now());
+        let probe = Probe::start(target, room, ears);
+        Ward { probe, patient, last: None, last_rtt: None, sent: 0, lost: 0, replies: None }
+    }
+
+    /// Counts a probe, or takes back that it was lost.
+    fn count(&mut self, heard: &Heard) {
+        match heard.outcome {
+            Outcome::Answered { rtt, .. } | Outcome::Connected { rtt } => {
+                // Then it was told of as lost before.
+                if rtt > heard.target.probing.timeout {
+                    self.lost = self.lost.saturating_sub(1);
+                } else {
+                    self.sent += 1;
+                }
+                self.last_rtt = Some(rtt);
+            }
+            Outcome::TimedOut | Outcome::Refused => (self.sent, self.lost) = (self.sent + 1, self.lost + 1),
+            Outcome::NotAsked(_) => {}
+        }
+    }
+
+    fn view(&self, now: Duration) -> HealthView {
+        HealthView::new(&self.patient, self.last.as_ref(), self.last_rtt, [self.sent, self.lost], now)
+    }
+}
+
+impl Daemon {
+    /// Probes the backends that the configuration wants probed, and no others.
+    pub(super) fn follow_probing(&mut self) {
+        let mut old = std::mem::take(&mut self.wards.by_name);
+        let mut left: Vec<Observation> = Vec::new();
+        for backend in &self.config.backends {
+            let (name, address) = (&backend.name, backend.address);
+            let ward = old.remove(name).filter(|ward| ward.probe.target().address == address);
+            let Some(probing) = backend.probing.clone() else {
+                if ward.is_some() || self.standings.of(name).health != Health::Up {
+                    let (backend, reason) = (name.clone(), "it is not probed any more".to_owned());
+                    left.push(Observation { backend, now: Aspect::Health(Health::Up), reason });
+                }
+                continue;
+            };
+            let target = Target { backend: name.clone(), address, probing };
+            let (ears, room) = (self.wards.ears.clone(), self.wards.room.clone());
+            let ward = match ward {
+                Some(ward) if *ward.probe.target() == target => ward,
+                Some(mut ward) => {
+                    ward.patient.set_probing(target.probing.clone());
+                    Ward { probe: Probe::start(target, room, ears), ..ward }
+                }
+                None => Ward::new(target, self.standings.of(name).health, room, ears),
+            };
+            self.wards.by_name.insert(name.clone(), ward);
+        }
+        self.observe(left);
+    }
+
+    /// Probes are over.
+    pub(super) fn hear(&mut self, heard: Vec<Heard>) {
+        let mut observations = Vec::new();
+        for heard in heard {
+            let name = heard.target.backend.clone();
+            self.hear_load(&heard);
+            let replies = match heard.outcome {
+                Outcome::TimedOut | Outcome::Refused => self.replies_of(&name),
+                _ => None,
+            };
+            let Some(ward) = self.wards.by_name.get_mut(&name) else { continue };
+            // What became of a probe of an address that it has no more says nothing.
+            if ward.probe.target().address != heard.target.address {
+                continue;
+            }
+            ward.count(&heard);
+            if let Some(turn) = ward.patient.note(&heard.outcome, replies, heard.at) {
+                let now = Aspect::Health(turn.health);
+                observations.push(Observation { backend: name, now, reason: turn.reason });
+            }
+            if let Outcome::NotAsked(why) = &heard.outcome
+                && !ward.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::NotAsked(_)))
+            {
+                tracing::warn!("backend {}: cannot be probed: {why}", heard.target.backend);
+            }
+            ward.last = Some(heard);
+        }
+        self.observe(observations);
+    }
+
+    /// Once a second: what the traffic of backends shows whose answers pass us.
+    pub(super) fn look_at_traffic(&mut self) {
+        let seen = self.traffic();
+        let mut senders = 0;
+        for (name, traffic) in &seen {
+            let Some(ward) = self.wards.by_name.get_mut(name) else { continue };
+            senders += u32::from(ward.replies.is_some_and(|before| before != traffic.replies));
+        }
+        let now = now();
+        let mut observations = Vec::new();
+        for (name, traffic) in seen {
+            let Some(ward) = self.wards.by_name.get_mut(&name) else { continue };
+            let sends = ward.replies.replace(traffic.replies).is_some_and(|before| before != traffic.replies);
+            let others = senders > u32::from(sends);
+            let look = ward.patient.look(traffic, others, now);
+            if look.newly_suspected {
+                tracing::info!(
+                    "backend {name}: suspected: new calls got no packet from it; it is probed at once"
+                );
+                ward.probe.hurry();
+            }
+            if let Some(turn) = look.turn {
+                let now = Aspect::Health(turn.health);
+                observations.push(Observation { backend: name, now, reason: turn.reason });
+            }
+        }
+        self.observe(observations);
+    }
+
+    /// Counters of the backends that are probed and whose answers pass us, by name.
+    fn traffic(&self) -> Vec<(String, Traffic)> {
+        let seen = self.model.backends.iter().filter(|(_, backend)| backend.will != will::REMOVED);
+        let named = seen.map(|(id, backend)| (*id, name_of(&backend.name)));
+        let visible = named.filter(|(_, name)| {
+            self.wards.by_name.contains_key(*name) && self.visible_backends.contains(*name)
+        });
+        let read = visible.filter_map(|(id, name)| match self.tables.maps.backend_counter(id) {
+            Ok(counter) => {
+                Some((name.to_owned(), Traffic { calls: counter.calls, replies: counter.reply_packets }))
+            }
+            Err(failure) => {
+                tracing::error!("{failure}");
+                None
+            }
+        });
+        read.collect()
+    }
+
+    /// Packets of a backend's calls, if they pass us.
+    fn replies_of(&self, name: &str) -> Option<u64> {
+        let mut backends = self.model.backends.iter();
+        let here = |(_, b): &(&u16, &lb_common::map::backend::Backend)| {
+            b.will != will::REMOVED && name_of(&b.name) == name
+        };
+        let id = backends.find(here).map(|(id, _)| *id).filter(|_| self.visible_backends.contains(name))?;
+        self.tables.maps.backend_counter(id).ok().map(|counter| counter.reply_packets)
+    }
+
+    /// The health of all backends that are probed, by name.
+    pub(super) fn health(&self) -> BTreeMap<String, HealthView> {
+        let now = now();
+        self.wards.by_name.iter().map(|(name, ward)| (name.clone(), ward.view(now))).collect()
+    }
+
+    /// The health of one.
+    pub(super) fn health_of(&self, name: &str) -> Option<HealthView> {
+        self.wards.by_name.get(name).map(|ward| ward.view(now()))
+    }
+}
+
+/// Names of the backends all of whose answers pass us: those that only `nat` services send calls to.
+pub(super) fn visible_backends(config: &Config) -> BTreeSet<String> {
+    let lists = |zone: &str, forwarding: Forwarding| {
+        config.services.iter().any(|s| s.forwarding == forwarding && s.zones().any(|z| z == zone))
+    };
+    let visible = |zone: &str| lists(zone, Forwarding::Nat) && !lists(zone, Forwarding::L2);
+    config.backends.iter().filter(|b| visible(&b.zone)).map(|b| b.name.clone()).collect()
+}
+
+/// The monotonic clock.
+fn now() -> Duration {
+    Duration::from_nanos(clock::monotonic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn only_backends_of_nat_services_alone_are_seen_answering() {
+        let text = r#"
+            [node]
+            name = "lb1"
+            interfaces = ["eth0"]
+            [[service]]
+            name = "nat"
+            listen = ["203.0.113.10:5060/udp"]
+            zones = ["a", "b"]
+            [[service]]
+            name = "direct"
+            listen = ["203.0.113.11:5060/udp"]
+            forwarding = "l2"
+            zones = ["b", "c"]
+        "#;
+        let mut text = text.to_owned();
+        for (number, zone) in (1..).zip(["a", "b", "c"]) {
+            text.push_str(&format!(
+                "[[backend]]\nname = '{zone}1'\nzone = '{zone}'\naddress = '10.0.0.{number}:5060'\n"
+            ));
+        }
+        let config = config::parse(&text, "sipsteer.toml").unwrap().config;
+        assert_eq!(visible_backends(&config), ["a1".to_owned()].into());
+    }
+}

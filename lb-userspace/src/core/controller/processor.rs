@@ -1,0 +1,113 @@
+//! How a server whose processors are busy gets less: as much of what it gets now as brings it to where it should be, once per
+//! sample, and only when the sample can have seen what the last change did.
+
+use super::pace::{FLOOR, UP};
+use std::time::Duration;
+
+/// Time that a change of the share needs to show in a sample.
+const SETTLE: Duration = Duration::from_secs(2);
+/// As much below the target nothing changes, so that noise moves nobody.
+const MARGIN: f64 = 0.1;
+
+/// The part of its own that a server can do, as far as its processors tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Processor {
+    share: f64,
+    /// When it last changed.
+    changed: Duration,
+    /// When the last sample was taken that counted.
+    seen: Duration,
+}
+
+impl Default for Processor {
+    fn default() -> Processor {
+        Processor { share: 1.0, changed: Duration::ZERO, seen: Duration::ZERO }
+    }
+}
+
+impl Processor {
+    /// Part of its own, from a sample (how busy, and when that was) and the time since the last step. Without a sample the
+    /// rest comes back little by little.
+    pub(super) fn step(
+        &mut self,
+        sample: Option<(f64, Duration)>,
+        target: f64,
+        now: Duration,
+        time: Duration,
+    ) -> f64 {
+        let Some((busy, taken)) = sample else {
+            self.share = (self.share + UP * time.as_secs_f64()).min(1.0);
+            return self.share;
+        };
+        let fresh = taken > self.seen && (self.share == 1.0 || taken >= self.changed + SETTLE);
+        if !fresh {
+            return self.share;
+        }
+        let since = taken.saturating_sub(self.seen).min(Duration::from_secs(10)).as_secs_f64();
+        self.seen = taken;
+        let wanted = self.share * target / busy.max(0.01);
+        let share = if busy > target {
+            wanted.max(FLOOR)
+        } else if busy < target - MARGIN && self.share < 1.0 {
+            wanted.min(self.share + UP * since).min(1.0)
+        } else {
+            self.share
+        };
+        if share != self.share {
+            (self.share, self.changed) = (share, now);
+        }
+        self.share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that is as busy as this times its share; a sample is as old as `delay`. Shares, second by second.
+    fn play(load: f64, delay: u64, seconds: u64) -> Vec<f64> {
+        let mut processor = Processor::default();
+        let mut shares = vec![1.0];
+        for second in 1..=seconds {
+            let now = Duration::from_secs(second);
+            let then = second.saturating_sub(delay);
+            let busy = (load * shares[then.min(second - 1) as usize]).min(1.0);
+            let sample = Some((busy, Duration::from_secs(then)));
+            shares.push(processor.step(sample, 0.8, now, Duration::from_secs(1)));
+        }
+        shares
+    }
+
+    #[test]
+    fn a_busy_server_settles_where_it_should_be() {
+        for (load, delay) in [(0.9, 0), (1.0, 1), (1.2, 1), (1.5, 3), (3.0, 2)] {
+            let shares = play(load, delay, 200);
+            let last = &shares[150..];
+            let (least, most) = last.iter().fold((f64::MAX, 0.0_f64), |(a, b), s| (a.min(*s), b.max(*s)));
+            assert!(most - least < 0.02, "{load}, {delay} s late: {least} to {most}");
+            assert!((0.69..=0.81).contains(&(load * most)), "{load}: busy {}", load * most);
+        }
+    }
+
+    #[test]
+    fn an_idle_one_keeps_all_and_nobody_falls_below_the_floor() {
+        assert!(play(0.75, 1, 50).iter().all(|share| *share == 1.0));
+        assert!(play(0.8, 1, 50).iter().all(|share| *share == 1.0));
+        assert!(play(50.0, 1, 100).iter().all(|share| *share >= FLOOR));
+        assert_eq!(*play(50.0, 1, 100).last().unwrap(), FLOOR);
+    }
+
+    #[test]
+    fn without_a_sample_the_rest_comes_back() {
+        let mut processor = Processor::default();
+        let second = Duration::from_secs(1);
+        let share = processor.step(Some((1.0, second)), 0.5, second, second);
+        assert_eq!(share, 0.5);
+        let share = processor.step(None, 0.5, 2 * second, second);
+        assert!((share - 0.55).abs() < 1e-9);
+        for _ in 0..20 {
+            processor.step(None, 0.5, 3 * second, second);
+        }
+        assert_eq!(processor.step(None, 0.5, 3 * second, second), 1.0);
+    }
+}

@@ -1,0 +1,315 @@
+//! Whether a backend is up: from what became of its probes, and from what its traffic shows. Pure: time is passed in.
+//!
+//! * [`Patient`]: the state of one backend. * [`flaps`]: whoever falls again and again stays down for longer.
+//! * [`witness`]: the traffic.
+//!
+//! What is seen, and what follows:
+//!
+//! | seen | health |
+//! |---|---|
+//! | `rise` good answers in a row, and not held down | up |
+//! | `fall` failures in a row that were answers (503, 5xx, 408) in part | draining |
+//! | `fall` failures in a row without an answer | down |
+//! | the same, but packets of its calls still come | draining |
+//! | half of the last eight probes without an answer | draining |
+//! | probes that cannot be sent, for want of a route or of sockets | as before |
+//! | probes are answered, new calls are not, and those of other backends are | draining |
+//!
+//! Down moves the calls that are up, so it is for a server that shows no sign of life. New calls without any packet in return
+//! make a backend suspected: it is asked at once, and the first probe without an answer is enough.
+
+pub mod flaps;
+pub mod witness;
+
+use super::standing::Health;
+use crate::config::Probing;
+use flaps::Flaps;
+use std::time::Duration;
+use witness::{Sight, Traffic, Witness};
+
+/// Probes that are looked back at.
+const LOOK_BACK: u32 = 8;
+/// So many of them without an answer are too many.
+const UNSTEADY: u32 = LOOK_BACK / 2;
+/// How long a backend that answers probes and no calls gets none, until a packet of it shows that it does again: what would
+/// show it are new calls.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// What became of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A final answer came, perhaps late.
+    Answered {
+        /// Its status code.
+        code: u16,
+        /// Time from the first request to it.
+        rtt: Duration,
+    },
+    /// The TCP connection stands.
+    Connected {
+        /// Time that took.
+        rtt: Duration,
+    },
+    /// Nothing came in time.
+    TimedOut,
+    /// The host says that nobody listens there: an ICMP message, or a TCP reset.
+    Refused,
+    /// It could not be asked, for a reason that lies here.
+    NotAsked(String),
+}
+
+/// A change of a backend's health.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// What it is now.
+    pub health: Health,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a look at the traffic brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The health changed.
+    pub turn: Option<Turn>,
+    /// The backend is suspected, and was not before: it should be asked at once.
+    pub newly_suspected: bool,
+}
+
+/// One backend.
+#[derive(Clone, Debug)]
+pub struct Patient {
+    probing: Probing,
+    health: Health,
+    since: Duration,
+    reason: String,
+    /// Good answers in a row, answers in a row, failures in a row, and failures without an answer in a row.
+    good: u32,
+    answered: u32,
+    failed: u32,
+    silent: u32,
+    /// Of the latter, those in a row at which no packet of its calls had come since the one before.
+    lifeless: u32,
+    /// Packets of its calls at the latest failure.
+    replies: Option<u64>,
+    /// The latest probes, a bit each, the newest lowest: 1 is silence.
+    recent: u32,
+    flaps: Flaps,
+    held_until: Duration,
+    /// Until then a mute one gets no new calls.
+    paused_until: Duration,
+    witness: Witness,
+    suspected: bool,
+    /// It answers probes, but not calls.
+    mute: bool,
+}
+
+impl Patient {
+    /// A backend that nothing but this is known of.
+    pub fn new(probing: Probing, health: Health, now: Duration) -> Patient {
+        let reason = match health {
+            Health::Up => "nothing says otherwise yet",
+            Health::Draining | Health::Down => "an earlier daemon left it so",
+        };
+        Patient {
+            probing,
+            health,
+            since: now,
+            reason: reason.to_owned(),
+            good: 0,
+            answered: 0,
+            failed: 0,
+            silent: 0,
+            lifeless: 0,
+            replies: None,
+            recent: 0,
+            flaps: Flaps::default(),
+            held_until: Duration::ZERO,
+            paused_until: Duration::ZERO,
+            witness: Witness::default(),
+            suspected: false,
+            mute: false,
+        }
+    }
+
+    /// Goes on by other rules.
+    pub fn set_probing(&mut self, probing: Probing) {
+        self.probing = probing;
+    }
+
+    /// How it is probed.
+    pub fn probing(&self) -> &Probing {
+        &self.probing
+    }
+
+    /// How it is.
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Since when.
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Why.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Whether its traffic makes it suspected.
+    pub fn is_suspected(&self) -> bool {
+        self.suspected
+    }
+
+    /// How much longer good answers do not bring it up, because it fell too often or because it does not answer calls.
+    pub fn held_for(&self, now: Duration) -> Option<Duration> {
+        let until = self.held_until.max(self.paused_until);
+        (self.health != Health::Up).then(|| until.saturating_sub(now)).filter(|left| !left.is_zero())
+    }
+
+    /// A probe is over. `replies`, for a failure: packets of its calls so far, if they pass us.
+    pub fn note(&mut self, outcome: &Outcome, replies: Option<u64>, now: Duration) -> Option<Turn> {
+        let silence = match outcome {
+            Outcome::Answered { code, rtt } => {
+                let late = *rtt > self.probing.timeout;
+                self.hears(late);
+                if self.probing.accept.has(*code) {
+                    return self.well(now);
+                }
+                if !late {
+                    self.fails();
+                }
+                return self.unwell(*code, now);
+            }
+            Outcome::Connected { .. } => {
+                self.hears(false);
+                return self.well(now);
+            }
+            Outcome::TimedOut => format!("got no answer within {:?}", self.probing.timeout),
+            Outcome::Refused => "found nobody listening".to_owned(),
+            // Says something of this host, and nothing of the backend.
+            Outcome::NotAsked(_) => return None,
+        };
+        self.fails();
+        self.recent = self.recent << 1 | 1;
+        (self.answered, self.silent) = (0, self.silent + 1);
+        let alive = self.replies.zip(replies).is_some_and(|(before, now)| before != now);
+        self.lifeless = if alive { 0 } else { self.lifeless + 1 };
+        self.replies = replies;
+        self.silence(&silence, now)
+    }
+
+    /// A look at its traffic. `others_send`: other backends send packets of their calls.
+    pub fn look(&mut self, traffic: Traffic, others_send: bool, now: Duration) -> Look {
+        let sight = self.witness.look(traffic, now);
+        if sight.sends && self.mute {
+            // Whatever it was, it is over.
+            self.paused_until = now;
+        }
+        let before = std::mem::replace(&mut self.suspected, sight.is_odd());
+        let newly_suspected = self.suspected && !before;
+        let turn = if self.suspected && self.silent > 0 && self.health != Health::Down {
+            self.silence("got no answer, and new calls got none either", now)
+        } else if sight.is_mute() && others_send && self.health == Health::Up {
+            Some(self.falls_mute(sight, now))
+        } else {
+            None
+        };
+        Look { turn, newly_suspected }
+    }
+
+    /// An answer came, and if it is late, the silence that was noted before was none.
+    fn hears(&mut self, late: bool) {
+        (self.answered, self.silent, self.lifeless, self.replies) = (self.answered + 1, 0, 0, None);
+        self.recent = if late { self.recent & !1 } else { self.recent << 1 };
+    }
+
+    fn fails(&mut self) {
+        (self.good, self.failed) = (0, self.failed + 1);
+    }
+
+    fn well(&mut self, now: Duration) -> Option<Turn> {
+        (self.good, self.failed) = (self.good + 1, 0);
+        if self.health == Health::Up || self.good < self.probing.rise || self.held_for(now).is_some() {
+            return None;
+        }
+        let again = if self.mute {
+            "it answers probes, and gets new calls again to see whether it answers those".to_owned()
+        } else {
+            format!("{} answered well", probes(self.good))
+        };
+        Some(self.turn(Health::Up, again, now))
+    }
+
+    /// It answered, but not well.
+    fn unwell(&mut self, code: u16, now: Duration) -> Option<Turn> {
+        let due = match self.health {
+            Health::Up => self.failed >= self.probing.fall,
+            Health::Draining => false,
+            Health::Down => self.answered >= self.probing.rise,
+        };
+        due.then(|| self.turn(Health::Draining, format!("it answers {code} to probes"), now))
+    }
+
+    /// It did not answer.
+    fn silence(&mut self, how: &str, now: Duration) -> Option<Turn> {
+        let fall = if self.suspected { 1 } else { self.probing.fall };
+        if self.silent >= fall {
+            let alive = self.lifeless < fall;
+            let (health, but) = match alive {
+                true => (Health::Draining, ", but it still answers calls"),
+                false => (Health::Down, ""),
+            };
+            let due = health != self.health && (self.health == Health::Up || health == Health::Down);
+            return due.then(|| self.turn(health, format!("{} {how}{but}", probes(self.silent)), now));
+        }
+        let silent = (self.recent & ((1 << LOOK_BACK) - 1)).count_ones();
+        let mixed = self.failed >= self.probing.fall;
+        let due = self.health == Health::Up && (silent >= UNSTEADY || mixed);
+        due.then(|| {
+            let reason = match mixed {
+                true => format!("{} failed, the last one {how}", probes(self.failed)),
+                false => format!("{silent} of the last {LOOK_BACK} probes {how}"),
+            };
+            self.turn(Health::Draining, reason, now)
+        })
+    }
+
+    fn falls_mute(&mut self, sight: Sight, now: Duration) -> Turn {
+        let reason = format!(
+            "it answers probes, but sent no packet for {} new calls in {} s, while others answer theirs",
+            sight.calls,
+            sight.mute_for.as_secs()
+        );
+        let turn = self.turn(Health::Draining, reason, now);
+        (self.mute, self.paused_until) = (true, now + PAUSE);
+        turn
+    }
+
+    fn turn(&mut self, health: Health, reason: String, now: Duration) -> Turn {
+        if self.health == Health::Up {
+            let hold = self.flaps.fall(now);
+            self.held_until = now + hold;
+        }
+        if health == Health::Up {
+            self.witness.forget();
+            (self.suspected, self.mute) = (false, false);
+        }
+        // What was seen before belongs to the state that is over.
+        (self.health, self.since, self.recent) = (health, now, 0);
+        self.reason.clone_from(&reason);
+        Turn { health, reason }
+    }
+}
+
+fn probes(count: u32) -> String {
+    match count {
+        1 => "a probe".to_owned(),
+        count => format!("{count} probes in a row"),
+    }
+}
+
+#[cfg(test)]
+#[path = "health_tests.rs"]
+mod tests;

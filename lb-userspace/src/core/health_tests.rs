@@ -1,0 +1,311 @@
+//! What is seen of a backend, and what follows.
+
+use super::{Health::*, *};
+use crate::config::{Accepted, Probing};
+use proptest::prelude::*;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn patient() -> Patient {
+    Patient::new(Probing::DEFAULT, Up, Duration::ZERO)
+}
+
+fn answer(code: u16) -> Outcome {
+    Outcome::Answered { code, rtt: Duration::from_millis(1) }
+}
+
+/// The health after each probe of a story, one a second: a letter each. `y` is answered, `3` with 503, `t` is not, `r` is
+/// refused, `l` is not and the answer comes late, `L` likewise with a 503, `n` cannot be sent.
+fn story(patient: &mut Patient, from: u64, letters: &str) -> Vec<Health> {
+    let late = |code| Outcome::Answered { code, rtt: Duration::from_millis(900) };
+    let mut seen = Vec::new();
+    for (second, letter) in (from..).zip(letters.chars()) {
+        let outcomes = match letter {
+            'y' => vec![answer(200)],
+            '3' => vec![answer(503)],
+            't' => vec![Outcome::TimedOut],
+            'r' => vec![Outcome::Refused],
+            'l' => vec![Outcome::TimedOut, late(200)],
+            'L' => vec![Outcome::TimedOut, late(503)],
+            'n' => vec![Outcome::NotAsked("network is unreachable".to_owned())],
+            other => panic!("{other} is no outcome"),
+        };
+        for outcome in outcomes {
+            patient.note(&outcome, None, seconds(second));
+        }
+        seen.push(patient.health());
+    }
+    seen
+}
+
+#[test]
+fn fall_and_rise_have_two_sides() {
+    for (letters, expected) in [
+        ("yty", vec![Up, Up, Up]),
+        ("tt", vec![Up, Down]),
+        ("rr", vec![Up, Down]),
+        ("tr", vec![Up, Down]),
+        ("nn", vec![Up, Up]),
+        ("tnnt", vec![Up, Up, Up, Down]),
+        ("ttnny", vec![Up, Down, Down, Down, Down]),
+        ("ttyty", vec![Up, Down, Down, Down, Down]),
+        ("ttyy", vec![Up, Down, Down, Up]),
+        ("33", vec![Up, Draining]),
+        ("3y33", vec![Up, Up, Up, Draining]),
+        ("33tt", vec![Up, Draining, Draining, Down]),
+        ("33yy", vec![Up, Draining, Draining, Up]),
+        ("33y3yy", vec![Up, Draining, Draining, Draining, Draining, Up]),
+        ("tt3", vec![Up, Down, Down]),
+        ("tt33", vec![Up, Down, Down, Draining]),
+        ("3t", vec![Up, Draining]),
+        ("t3", vec![Up, Draining]),
+    ] {
+        assert_eq!(story(&mut patient(), 0, letters), expected, "{letters}");
+    }
+}
+
+#[test]
+fn every_change_has_its_reason() {
+    for (letters, reason) in [
+        ("tt", "2 probes in a row got no answer within 500ms"),
+        ("rr", "2 probes in a row found nobody listening"),
+        ("33", "it answers 503 to probes"),
+        ("3t", "2 probes in a row failed, the last one got no answer within 500ms"),
+        ("ttyy", "2 probes in a row answered well"),
+        ("ytytytyt", "4 of the last 8 probes got no answer within 500ms"),
+    ] {
+        let mut patient = patient();
+        story(&mut patient, 0, letters);
+        assert_eq!(patient.reason(), reason, "{letters}");
+        let since = if letters == "ttyy" { 3 } else { letters.len() as u64 - 1 };
+        assert_eq!(patient.since(), seconds(since));
+    }
+}
+
+#[test]
+fn a_backend_that_answers_every_other_probe_is_drained_and_not_cut() {
+    let seen = story(&mut patient(), 0, "ytytytytyty");
+    assert_eq!(seen[6], Up);
+    assert!(seen[7..].iter().all(|h| *h == Draining), "{seen:?}");
+    let rare = "yyty".repeat(30);
+    assert!(story(&mut patient(), 0, &rare).iter().all(|h| *h == Up), "one in four may get lost");
+}
+
+#[test]
+fn a_slow_answer_is_an_answer_but_brings_nobody_up() {
+    assert!(story(&mut patient(), 0, &"l".repeat(20)).iter().all(|h| *h == Up));
+    let mut down = patient();
+    story(&mut down, 0, "tt");
+    assert!(story(&mut down, 2, &"l".repeat(20)).iter().all(|h| *h == Down));
+    let slow_503 = story(&mut patient(), 0, "LL");
+    assert_eq!(slow_503, [Up, Draining]);
+}
+
+#[test]
+fn other_rules_are_other_rules() {
+    let probing = Probing { rise: 3, fall: 1, accept: Accepted(vec![200..=200]), ..Probing::DEFAULT };
+    let mut patient = Patient::new(probing.clone(), Up, Duration::ZERO);
+    assert_eq!(story(&mut patient, 0, "tyyy"), [Down, Down, Down, Up]);
+    patient.note(&answer(404), None, seconds(9));
+    assert_eq!(patient.health(), Draining);
+    patient.set_probing(Probing { accept: Accepted::default(), ..probing });
+    for second in 10..13 {
+        patient.note(&answer(404), None, seconds(second));
+    }
+    assert_eq!(patient.health(), Up);
+}
+
+#[test]
+fn a_new_daemon_does_not_bring_a_dead_backend_up() {
+    let mut dead = Patient::new(Probing::DEFAULT, Down, Duration::ZERO);
+    assert_eq!(story(&mut dead, 0, "tyty"), [Down; 4]);
+    assert_eq!(story(&mut dead, 4, "yy")[1], Up);
+}
+
+#[test]
+fn who_falls_again_and_again_is_held_down_and_not_forever() {
+    let mut patient = patient();
+    assert_eq!(story(&mut patient, 0, "ttyyttyytt").iter().filter(|h| **h == Up).count(), 5);
+    assert!(patient.held_for(seconds(9)).is_some_and(|left| left > seconds(15)));
+    let seen = story(&mut patient, 10, &"y".repeat(30));
+    let up = seen.iter().position(|h| *h == Up).unwrap();
+    assert!((15..25).contains(&up), "{up}");
+    assert_eq!(patient.held_for(seconds(40)), None);
+    // After an hour two falls are free again.
+    assert_eq!(story(&mut patient, 3700, "ttyyttyy")[7], Up);
+}
+
+/// A look a second at growing counters.
+fn looks(patient: &mut Patient, from: u64, steps: &[(u64, u64)], others: bool) -> Vec<Look> {
+    let mut sum = Traffic { calls: 1000 * from, replies: 1000 * from };
+    let mut seen = Vec::new();
+    for (second, (calls, replies)) in (from..).zip(steps) {
+        sum = Traffic { calls: sum.calls + calls, replies: sum.replies + replies };
+        seen.push(patient.look(sum, others, seconds(second)));
+    }
+    seen
+}
+
+#[test]
+fn calls_without_a_packet_make_the_first_silent_probe_enough() {
+    let mut after = patient();
+    let seen = looks(&mut after, 0, &[(0, 0), (1, 0), (0, 0)], false);
+    assert_eq!(seen.iter().map(|l| l.newly_suspected).collect::<Vec<_>>(), [false, false, true]);
+    assert!(after.is_suspected() && after.health() == Up);
+    let turn = after.note(&Outcome::TimedOut, Some(0), seconds(3)).unwrap();
+    assert_eq!(turn.health, Down);
+
+    // The other way round: the probe was silent first.
+    let mut before = patient();
+    assert_eq!(before.note(&Outcome::TimedOut, Some(0), Duration::ZERO), None);
+    let seen = looks(&mut before, 0, &[(0, 0), (1, 0), (0, 0)], false);
+    let turn = seen[2].turn.clone().unwrap();
+    assert_eq!(turn.health, Down);
+    assert_eq!(turn.reason, "a probe got no answer, and new calls got none either");
+
+    // An answered probe and a packet clear it.
+    let mut cleared = patient();
+    looks(&mut cleared, 0, &[(0, 0), (1, 0), (0, 0), (0, 1)], false);
+    assert!(!cleared.is_suspected());
+    assert_eq!(cleared.note(&Outcome::TimedOut, Some(0), seconds(4)), None);
+}
+
+#[test]
+fn a_black_hole_is_drained_if_others_answer_and_gets_another_chance() {
+    let hole = [(0, 0), (9, 0), (9, 0), (9, 0), (9, 0)];
+    let mut alone = patient();
+    assert!(looks(&mut alone, 0, &hole, false).iter().all(|l| l.turn.is_none()));
+    assert_eq!((alone.health(), alone.is_suspected()), (Up, true));
+
+    let mut among_others = patient();
+    let seen = looks(&mut among_others, 0, &hole, true);
+    let turn = seen[4].turn.clone().unwrap();
+    assert_eq!(turn.health, Draining);
+    assert_eq!(
+        turn.reason,
+        "it answers probes, but sent no packet for 36 new calls in 3 s, while others answer theirs"
+    );
+    let up = story(&mut among_others, 5, &"y".repeat(40)).iter().position(|h| *h == Up);
+    assert_eq!(up, Some(29), "30 s after the fall");
+    assert!(!among_others.is_suspected());
+}
+
+#[test]
+fn a_packet_ends_the_pause_of_a_black_hole() {
+    let mut patient = patient();
+    looks(&mut patient, 0, &[(0, 0), (9, 0), (9, 0), (9, 0), (9, 0), (0, 1)], true);
+    assert_eq!(patient.health(), Draining);
+    assert_eq!(story(&mut patient, 6, "yy"), [Draining, Up]);
+}
+
+#[test]
+fn packets_of_calls_are_a_sign_of_life_while_probes_are_not_answered() {
+    let mut patient = patient();
+    let replies = [5, 7, 9, 11, 11, 11];
+    let mut seen = Vec::new();
+    for (second, replies) in (0..).zip(replies) {
+        patient.note(&Outcome::TimedOut, Some(replies), seconds(second));
+        seen.push(patient.health());
+    }
+    assert_eq!(seen, [Up, Draining, Draining, Draining, Draining, Down]);
+}
+
+fn any_outcome() -> impl Strategy<Value = Outcome> {
+    let codes = prop_oneof![Just(200_u16), Just(404), Just(408), Just(503), 100_u16..800];
+    prop_oneof![
+        4 => (codes, 0_u64..1500).prop_map(|(code, ms)| Outcome::Answered { code, rtt: Duration::from_millis(ms) }),
+        1 => Just(Outcome::Connected { rtt: Duration::ZERO }),
+        3 => Just(Outcome::TimedOut),
+        1 => Just(Outcome::Refused),
+        1 => Just(Outcome::NotAsked("no route".to_owned())),
+    ]
+}
+
+/// Probes of some seconds each: one outcome over and over, as servers have it, or a mixture.
+fn any_history() -> impl Strategy<Value = Vec<Outcome>> {
+    let run = (any_outcome(), 1_usize..12).prop_map(|(outcome, times)| vec![outcome; times]);
+    let mixture = proptest::collection::vec(any_outcome(), 1..12);
+    proptest::collection::vec(prop_oneof![run, mixture], 1..60).prop_map(|parts| parts.concat())
+}
+
+/// Counters as they grow, and whether others send.
+fn any_traffic() -> impl Strategy<Value = Vec<(u64, u64, bool)>> {
+    proptest::collection::vec((0_u64..20, prop_oneof![2 => Just(0_u64), 1 => 0_u64..20], any::<bool>()), 200)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happened_a_well_backend_comes_up_and_a_dead_one_goes_down(
+        history in any_history(),
+        traffic in any_traffic(),
+    ) {
+        let mut patient = patient();
+        let mut second = 0;
+        let mut sum = Traffic::default();
+        for (outcome, (calls, replies, others)) in history.iter().zip(traffic.iter().cycle()) {
+            second += 1;
+            sum = Traffic { calls: sum.calls + calls, replies: sum.replies + replies };
+            patient.note(outcome, Some(sum.replies), seconds(second));
+            patient.look(sum, *others, seconds(second));
+        }
+        let mut well = patient.clone();
+        for _ in 0..=flaps::LONGEST.as_secs() + 2 {
+            second += 1;
+            well.note(&answer(200), None, seconds(second));
+        }
+        prop_assert_eq!(well.health(), Up);
+        for _ in 0..3 {
+            second += 1;
+            patient.note(&Outcome::TimedOut, Some(sum.replies), seconds(second));
+        }
+        prop_assert_eq!(patient.health(), Down);
+    }
+
+    #[test]
+    fn nobody_who_answers_is_cut_and_nobody_comes_up_by_silence(history in any_history()) {
+        let mut patient = patient();
+        for (second, outcome) in (0..).zip(&history) {
+            let before = patient.health();
+            let turn = patient.note(outcome, None, seconds(second));
+            prop_assert_eq!(turn.as_ref().map_or(before, |t| t.health), patient.health());
+            prop_assert!(turn.as_ref().is_none_or(|t| t.health != before && t.reason == patient.reason()));
+            let answered = matches!(outcome, Outcome::Answered { .. } | Outcome::Connected { .. });
+            match turn.map(|t| t.health) {
+                Some(Up) => prop_assert!(answered),
+                Some(Down) => prop_assert!(!answered),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn an_hour_of_the_worst_flapping_has_few_falls(
+        pattern in proptest::collection::vec(prop_oneof![Just('y'), Just('t'), Just('3')], 1..40)
+    ) {
+        let mut patient = patient();
+        let mut falls = 0;
+        for (second, letter) in (0..3600).zip(pattern.iter().cycle()) {
+            let before = patient.health();
+            story(&mut patient, second, &letter.to_string());
+            falls += u32::from(before == Up && patient.health() != Up);
+        }
+        prop_assert!(falls <= 45, "{falls} falls");
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_leaps_does_no_harm(
+        history in proptest::collection::vec((any_outcome(), 0_u64..1_000_000), 1..200)
+    ) {
+        let mut patient = patient();
+        let mut second = 0;
+        for (outcome, leap) in &history {
+            second += leap % 7 * leap;
+            patient.note(outcome, None, seconds(second));
+            prop_assert!(patient.held_for(seconds(second)).is_none_or(|left| left <= flaps::LONGEST));
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Backends that are not well in other ways than being dead, and what becomes of the calls.
+
+use anyhow::{Context, Result};
+use lb_common::{
+    map::backend::health::{DOWN, DRAINING, UP},
+    verdict::Verdict,
+};
+use lb_tests::{
+    calls::{
+        caller::{Caller, Plan},
+        outcome::Outcome,
+        server::{Habits, Manner, Pings, Server},
+    },
+    daemon::{Config, Node},
+    needs_bpf,
+    process::wait_until,
+    topology::{Backend, Forwarding, Lab},
+};
+use serde_json::Value;
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn probed(lab: &Lab, more: &str) -> Config {
+    Config::of(lab).with(&format!("[health]\nprobe = \"options\"\n{more}"))
+}
+
+/// Waits until the program knows a backend as of this health.
+fn until(node: &Node<'_>, name: &str, health: u8) -> Result<()> {
+    wait_until(&format!("{name} is of health {health}"), PATIENCE, || Ok(node.health(name)? == health))
+        .with_context(|| node.succeed(&["backend", "show", name]).unwrap_or_default())
+}
+
+/// What the daemon says of the health of a backend.
+fn told(node: &Node<'_>, name: &str) -> Result<Value> {
+    Ok(node.json(&["backend", "show", name])?["health"].clone())
+}
+
+/// Waits until every backend has answered a probe.
+fn until_probed(node: &Node<'_>, lab: &Lab) -> Result<()> {
+    wait_until("every backend has answered a probe", PATIENCE, || {
+        let all = node.json(&["backend", "list"])?;
+        let answered = |b: &Backend| all["health"][&b.name]["last_outcome"] == "200";
+        Ok(lab.backends.iter().all(answered))
+    })
+}
+
+#[test]
+fn answers_to_probes_reach_the_daemon_untouched_and_probes_are_few() -> Result<()> {
+    needs_bpf!();
+    for forwarding in [Forwarding::Nat, Forwarding::L2] {
+        let lab = Lab::new(forwarding, 2)?;
+        let start = |b: &Backend| {
+            // In `l2` too a server has to answer at its own address.
+            let mut addresses = b.reached_at.clone();
+            addresses.extend((!b.reached_at.contains(&b.address)).then_some(b.address));
+            Server::start_at(&b.namespace, &b.name, &b.zone, &addresses, Habits::default())
+        };
+        let servers = lab.backends.iter().map(start).collect::<Result<Vec<_>>>()?;
+        let node = Node::new(&lab, &probed(&lab, ""))?;
+        let begun = Instant::now();
+        let _daemon = node.start(&["--ephemeral"])?;
+        until_probed(&node, &lab)?;
+        sleep(Duration::from_secs(2));
+        let health = told(&node, "sw1")?;
+        assert_eq!((&health["health"], &health["probes_lost"]), (&"up".into(), &0.into()), "{health}");
+        assert!(health["last_rtt_seconds"].as_f64().is_some_and(|rtt| rtt > 0.0), "{health}");
+        assert_eq!(node.packets(Verdict::Reply)? + node.packets(Verdict::ReplyNew)?, 0);
+        let list = node.succeed(&["backend", "list"])?;
+        assert!(list.contains("enabled  up "), "{list}");
+        for record in Server::stop_all(servers)? {
+            let probes = record.others.get("OPTIONS").copied().unwrap_or_default();
+            let seconds = begun.elapsed().as_secs() + 1;
+            assert!((1..=seconds).contains(&probes), "{probes} probes in {seconds} s");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_backend_that_answers_503_is_drained_and_its_calls_stay() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let node = Node::new(&lab, &probed(&lab, ""))?;
+    let _daemon = node.start(&["--ephemeral"])?;
+    let staying = Caller::start(&lab, &Plan::calls("staying", 60, 200).until_told())?;
+    wait_until("the calls are up", PATIENCE, || Ok(staying.so_far().up == 60))?;
+    let before = servers[0].so_far().0;
+    assert!(before > 10, "calls are spread");
+
+    servers[0].answer_pings(Pings::Unavailable);
+    until(&node, "sw1", DRAINING)?;
+    let health = told(&node, "sw1")?;
+    assert_eq!(health["reason"], "it answers 503 to probes");
+    let others = Caller::start(&lab, &Plan::calls("others", 60, 200))?.wait()?;
+    assert_eq!(others.count(&Outcome::Completed), 60);
+    assert!(others.0.iter().all(|call| call.by() == Some("sw2")), "a drained backend gets no new call");
+    assert_eq!(servers[0].so_far().0, before, "its calls stay");
+    assert_eq!(node.packets(Verdict::SteeredMoved)?, 0);
+
+    let status = node.ask(&["status"])?;
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("Look at: backend sw1 gets no new calls: it answers 503 to probes"), "{status}");
+    servers[0].answer_pings(Pings::Well);
+    until(&node, "sw1", UP)?;
+    staying.hang_up();
+    let stayed = staying.wait()?;
+    assert_eq!(stayed.count(&Outcome::Completed), 60, "{:?}", stayed.outcomes());
+    let again = Caller::start(&lab, &Plan::calls("again", 60, 200))?.wait()?;
+    assert!(again.0.iter().filter(|call| call.by() == Some("sw1")).count() > 10, "it gets calls again");
+    let strangers: u64 = Server::stop_all(servers)?.iter().map(|record| record.strangers).sum();
+    assert_eq!(strangers, 0, "every message of a call came to its server");
+    Ok(())
+}
+
+#[test]
+fn a_black_hole_that_answers_probes_gets_no_more_calls() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 3)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let node = Node::new(&lab, &probed(&lab, ""))?;
+    let daemon = node.start(&["--ephemeral"])?;
+    until_probed(&node, &lab)?;
+    servers[0].behave(Manner::Deaf);
+    let begun = Instant::now();
+    let plan = Plan { t1: Duration::from_millis(100), ..Plan::calls("lost", 600, 50) };
+    let calls = Caller::start(&lab, &plan)?;
+    until(&node, "sw1", DRAINING)?;
+    println!("a black hole was drained after {} ms", begun.elapsed().as_millis());
+    let health = told(&node, "sw1")?;
+    assert_eq!(health["suspected"], true, "{health}");
+    assert_eq!(health["last_outcome"], "200", "{health}");
+    assert!(health["held_seconds"].as_u64() > Some(0), "{health}");
+    let reason = health["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("it answers probes, but sent no packet for "), "{reason}");
+    let list = node.succeed(&["backend", "list"])?;
+    assert!(list.contains("draining, suspected"), "{list}");
+
+    let after = Caller::start(&lab, &Plan::calls("after", 60, 100))?.wait()?;
+    assert_eq!(after.count(&Outcome::Completed), 60, "{}", daemon.last_words());
+    let others = calls.wait()?;
+    let lost = others.count(&Outcome::TimedOut);
+    assert_eq!(others.count(&Outcome::Completed) + lost, 600, "{:?}", others.outcomes());
+    let swallowed = servers[0].so_far().1;
+    assert_eq!(lost, swallowed, "only what the black hole got was lost");
+    assert!(daemon.log().contains("backend sw1: suspected: "), "{}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_dead_backend_stays_down_through_a_reload_and_the_death_of_the_daemon() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let node = Node::new(&lab, &probed(&lab, ""))?;
+    let first = node.start(&[])?;
+    servers[0].answer_pings(Pings::Ignored);
+    until(&node, "sw1", DOWN)?;
+    node.configure(&probed(&lab, "rise = 3"))?;
+    node.succeed(&["reload"])?;
+    assert_eq!(node.health("sw1")?, DOWN);
+    let unknown = node.ask(&["backend", "show", "sw9"])?;
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("there is no backend"));
+    first.kill()?;
+    assert_eq!(node.health("sw1")?, DOWN);
+    let left = node.json(&["backend", "show", "sw1"])?;
+    assert_eq!(
+        (&left["backend"]["health"], &left["health"]),
+        (&"down".into(), &Value::Null),
+        "from the maps"
+    );
+    assert_eq!(node.ask(&["backend", "show", "sw9"])?.status.code(), Some(1));
+
+    let second = node.spawn(&["--ephemeral"])?;
+    wait_until("the second daemon has probed it", PATIENCE, || {
+        assert_eq!(node.health("sw1")?, DOWN, "{}", second.last_words());
+        let list = node.json(&["backend", "list"])?;
+        Ok(list["health"]["sw1"]["probes"].as_u64() >= Some(2))
+    })?;
+    assert_eq!(told(&node, "sw1")?["reason"], "an earlier daemon left it so");
+    servers[0].answer_pings(Pings::Well);
+    until(&node, "sw1", UP)?;
+
+    // Whoever is not probed is up, whatever was known before.
+    servers[0].answer_pings(Pings::Ignored);
+    until(&node, "sw1", DOWN)?;
+    node.configure(&Config::of(&lab).with("[health]\nprobe = \"none\""))?;
+    node.succeed(&["reload"])?;
+    until(&node, "sw1", UP)?;
+    assert_eq!(told(&node, "sw1")?, Value::Null);
+    Ok(())
+}
+
+#[test]
+fn a_backend_that_comes_and_goes_every_second_is_held_down() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    // Without damping it would follow every change.
+    let node = Node::new(&lab, &probed(&lab, "rise = 1\nfall = 1\ntimeout = \"200ms\""))?;
+    let daemon = node.start(&["--ephemeral"])?;
+    until_probed(&node, &lab)?;
+    let turn = |pings, manner| {
+        servers[0].answer_pings(pings);
+        servers[0].behave(manner);
+        sleep(Duration::from_secs(1));
+    };
+    let begun = Instant::now();
+    while told(&node, "sw1")?["held_seconds"].is_null() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{}", daemon.log());
+        turn(Pings::Ignored, Manner::Deaf);
+        turn(Pings::Well, Manner::Obliging);
+    }
+    println!("held down after {} s of flapping", begun.elapsed().as_secs());
+    let falls = || daemon.log().matches("backend sw1: up -> ").count();
+    let so_far = falls();
+    let calls = Caller::start(&lab, &Plan::calls("meanwhile", 100, 20))?;
+    for _ in 0..3 {
+        turn(Pings::Well, Manner::Obliging);
+        turn(Pings::Ignored, Manner::Deaf);
+    }
+    assert_eq!(calls.wait()?.count(&Outcome::Completed), 100, "it is left alone while it is held");
+    assert_eq!(falls(), so_far, "{}", daemon.log());
+    let status = node.ask(&["status"])?;
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("it gets no new calls for another"), "{status}");
+    Ok(())
+}
