@@ -1,7 +1,7 @@
 //! A source of telemetry beside a backend that says what it is told to say, or fails in ways of its own; and what the daemon
 //! makes of it.
 
-use crate::{daemon::Node, topology::Backend};
+use crate::{daemon::Node, process::wait_until, topology::Backend};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::{
@@ -19,6 +19,8 @@ use std::{
 
 /// Port of every source here.
 pub const PORT: u16 = 9707;
+/// How long the daemon may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon a source notices what it is told.
 const GLANCE: Duration = Duration::from_millis(10);
 
@@ -148,7 +150,12 @@ pub struct Told {
 /// # Errors
 /// When `backend show` fails or its document is not as promised.
 pub fn told(node: &Node<'_>, backend: &str) -> Result<Told> {
-    let document = node.json(&["backend", "show", backend])?;
+    let mut document = Value::Null;
+    // A daemon that is slow to answer is passed over, and the maps do not tell why.
+    wait_until("the daemon says what came from what", PATIENCE, || {
+        document = node.json(&["backend", "show", backend])?;
+        Ok(document["explanation"].is_array())
+    })?;
     let view = &document["backend"];
     let lines =
         document["explanation"].as_array().context("`backend show --json` has no list `explanation`")?;
