@@ -24,13 +24,15 @@ fn every_route_answers_as_the_document_says() -> Result<()> {
     assert_eq!(printed["openapi"], *api.document(), "`sipsteer schema` and the daemon say the same");
     assert_eq!(api.document()["openapi"], "3.1.0");
 
-    bench.configure(&bench.config(&["front"], &BACKENDS))?;
+    let reports = "[[telemetry]]\nname = \"reports\"\ntype = \"push\"\nzone = \"here\"\n";
+    bench.configure(&format!("{}{reports}", bench.config(&["front"], &BACKENDS)))?;
+    let report = json!({ "backend": "sw1", "channels": 3 });
     let drain = json!({ "change": "backend-will", "name": "sw1", "will": "draining" });
     let limit =
         json!({ "change": "backend-limit", "name": "sw1", "max_cps": 80, "max_channels": "unlimited" });
     let weight = json!({ "change": "backend-weight", "name": "sw1", "weight": "file", "dry_run": true });
     let zone = json!({ "change": "zone-will", "name": "here", "enabled": true, "until_restart": true });
-    let good: [(&str, &str, Option<Value>); 16] = [
+    let good: [(&str, &str, Option<Value>); 19] = [
         ("post", "/v1/change", Some(drain)),
         ("post", "/v1/change", Some(limit)),
         ("post", "/v1/change", Some(weight)),
@@ -42,6 +44,9 @@ fn every_route_answers_as_the_document_says() -> Result<()> {
         ("post", "/v1/reload", Some(json!({ "confirm_within_seconds": 60 }))),
         ("post", "/v1/confirm", None),
         ("post", "/v1/reload", None),
+        ("post", "/v1/telemetry", Some(report)),
+        ("get", "/v1/health", None),
+        ("get", "/v1/backends/{name}", None),
         ("get", "/v1/counters", None),
         ("get", "/v1/openapi.json", None),
         ("get", "/metrics", None),
@@ -50,7 +55,7 @@ fn every_route_answers_as_the_document_says() -> Result<()> {
     ];
     for (method, path, body) in &good {
         let body = body.as_ref().map(Value::to_string);
-        let answer = api.ask(method, path, body.as_deref().map(str::as_bytes))?;
+        let answer = api.ask(method, &of_sw1(path), body.as_deref().map(str::as_bytes))?;
         ensure!(answer.status == 200, "{method} {path}: {answer:?}");
         api.check(method, path, &answer)?;
     }
@@ -64,6 +69,11 @@ fn every_route_answers_as_the_document_says() -> Result<()> {
     Ok(())
 }
 
+/// A path of the document with a name in it.
+fn of_sw1(path: &str) -> String {
+    path.replace("{name}", "sw1")
+}
+
 #[test]
 fn what_is_not_described_is_not_there() -> Result<()> {
     needs_bpf!();
@@ -72,7 +82,7 @@ fn what_is_not_described_is_not_there() -> Result<()> {
     let api = Api::of(&bench)?;
     for (method, path) in api.operations() {
         let other = if method == "get" { "post" } else { "get" };
-        let answer = api.ask(other, &path, None)?;
+        let answer = api.ask(other, &of_sw1(&path), None)?;
         assert_eq!(
             (answer.status, &answer.json()?["error"]["code"]),
             (405, &json!("wrong_method")),
