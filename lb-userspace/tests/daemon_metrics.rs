@@ -9,17 +9,20 @@ use sipsteer::view::metrics::{Kind, METRICS};
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream, UdpSocket},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::net::UnixStream,
     process::Command,
 };
 use support::{BACKENDS, Bench, PATIENCE, SERVICE};
 
 /// Histograms, which the daemon keeps itself.
-const HISTOGRAMS: [&str; 2] =
-    ["sipsteer_control_loop_duration_seconds", "sipsteer_map_write_duration_seconds"];
+const HISTOGRAMS: [&str; 3] = [
+    "sipsteer_control_loop_duration_seconds",
+    "sipsteer_map_write_duration_seconds",
+    "sipsteer_backend_probe_duration_seconds",
+];
 /// The names that dashboards rely on, as text shows them.
-const PROMISED: [&str; 26] = [
+const PROMISED: [&str; 31] = [
     "sipsteer_build_info",
     "sipsteer_config_last_reload_successful",
     "sipsteer_config_last_reload_success_timestamp_seconds",
@@ -36,6 +39,11 @@ const PROMISED: [&str; 26] = [
     "sipsteer_backend_utilisation_ratio",
     "sipsteer_backend_up",
     "sipsteer_backend_will",
+    "sipsteer_backend_probes_total",
+    "sipsteer_backend_probes_lost_total",
+    "sipsteer_backend_probe_duration_seconds_count",
+    "sipsteer_backend_telemetry_age_seconds",
+    "sipsteer_backend_telemetry_fresh",
     "sipsteer_dialogs",
     "sipsteer_dialogs_limit",
     "sipsteer_dialogs_unpinned_total",
@@ -61,6 +69,21 @@ fn get(mut stream: impl Read + Write, path: &str) -> Result<(u16, String, String
 
 fn ask(bench: &Bench, path: &str) -> Result<(u16, String, String)> {
     get(UnixStream::connect(bench.run_dir().join("api.sock"))?, path)
+}
+
+/// Hands a report to the daemon.
+fn push(bench: &Bench, report: &str) -> Result<()> {
+    let mut stream = UnixStream::connect(bench.run_dir().join("api.sock"))?;
+    write!(
+        stream,
+        "POST /v1/telemetry HTTP/1.1\r\nHost: sipsteer\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{report}",
+        report.len()
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    ensure!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    Ok(())
 }
 
 /// Samples by name and labels, and types by family, as the parser of Prometheus' own Python client reads them.
@@ -93,10 +116,14 @@ fn scrape(bench: &Bench) -> Result<(BTreeMap<String, f64>, BTreeMap<String, Stri
 fn prometheus_reads_every_metric_and_no_other() -> Result<()> {
     needs_bpf!();
     let bench = Bench::new()?;
-    let unlimited = bench.config(&["front"], &BACKENDS) + "max_cps = \"unlimited\"\n";
-    bench.configure(&unlimited)?;
+    // The keys of the last backend; its TCP connections are taken by the host.
+    let more = "max_cps = \"unlimited\"\nhealth = { probe = \"tcp\" }\n\
+                [[telemetry]]\nname = \"reports\"\ntype = \"push\"\nbackends = [\"sw1\"]\n";
+    bench.configure(&(bench.config(&["front"], &BACKENDS) + more))?;
+    let _listener = bench.far.enter(|| TcpListener::bind((BACKENDS[2], 5060)))??;
     let _daemon = bench.start(&["--ephemeral"])?;
     bench.json(&["backend", "drain", "sw2"])?;
+    push(&bench, r#"{"backend":"sw1","channels":3}"#)?;
     // An OPTIONS that the daemon answers, and one message of each method that is counted.
     let caller = bench.far.enter(|| UdpSocket::bind((BACKENDS[0], 5090)))??;
     bench.far.ip("route add 203.0.113.0/24 via 10.0.0.1")?;
@@ -111,7 +138,8 @@ fn prometheus_reads_every_metric_and_no_other() -> Result<()> {
     wait_until("they are counted", PATIENCE, || {
         let (samples, _) = scrape(&bench)?;
         Ok(samples.get(r#"sipsteer_requests_total{"method": "INVITE", "service": "trunks"}"#) == Some(&1.0)
-            && samples.contains_key(r#"sipsteer_answers_total{"answer": "alive"}"#))
+            && samples.contains_key(r#"sipsteer_answers_total{"answer": "alive"}"#)
+            && samples.contains_key(r#"sipsteer_backend_probe_duration_seconds_count{"backend": "sw3"}"#))
     })
     .with_context(|| ask(&bench, "/metrics").map(|m| m.2).unwrap_or_default())?;
     let (samples, types) = scrape(&bench)?;
@@ -158,6 +186,12 @@ fn prometheus_reads_every_metric_and_no_other() -> Result<()> {
     assert_eq!((will("draining"), will("enabled"), will("removed")), (Some(1.0), Some(0.0), Some(0.0)));
     assert_eq!(value("sipsteer_config_last_reload_successful{}"), Some(1.0));
     assert_eq!(value("sipsteer_dialogs_limit{}"), Some(4096.0));
+    assert_eq!(of("sipsteer_backend_probes_lost_total", "sw3"), Some(0.0));
+    assert_eq!(of("sipsteer_backend_probes_total", "sw1"), None, "sw1 is not probed");
+    let reports = r#"{"backend": "sw1", "source": "reports"}"#;
+    assert_eq!(value(&format!("sipsteer_backend_telemetry_fresh{reports}")), Some(1.0));
+    let age = value(&format!("sipsteer_backend_telemetry_age_seconds{reports}")).context("no age")?;
+    ensure!((0.0..=30.0).contains(&age), "{age}");
     assert_eq!(value("sipsteer_config_differences{}"), Some(1.0));
 
     bench.configure("[node]")?;

@@ -85,7 +85,7 @@ fn a_backend_that_answers_503_is_drained_and_its_calls_stay() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 2)?;
     let servers = Server::start_all(&lab, Habits::default())?;
-    let node = Node::new(&lab, &probed(&lab, ""))?;
+    let node = Node::new(&lab, &probed(&lab, "[controller]\nwarm_up = \"0s\"\n"))?;
     let _daemon = node.start(&["--ephemeral"])?;
     let staying = Caller::start(&lab, &Plan::calls("staying", 60, 200).until_told())?;
     wait_until("the calls are up", PATIENCE, || Ok(staying.so_far().up == 60))?;

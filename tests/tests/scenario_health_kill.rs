@@ -30,12 +30,18 @@ fn calls(node: &Node<'_>, name: &str) -> Result<u64> {
     Ok(node.json(&["backend", "show", name])?["backend"]["calls"].as_u64().unwrap_or_default())
 }
 
+/// A backend's share of new calls at the moment.
+fn weight(node: &Node<'_>, name: &str) -> Result<Option<u64>> {
+    Ok(node.json(&["backend", "show", name])?["backend"]["weight"].as_u64())
+}
+
 #[test]
 fn a_killed_backend_is_found_out_costs_no_call_and_gets_calls_again() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 3)?;
     let servers = Kamailio::start_all(&lab, Role::Answers)?;
-    let node = Node::new(&lab, &Config::of(&lab).with("[health]\nprobe = \"options\""))?;
+    let config = "[health]\nprobe = \"options\"\n[controller]\nwarm_up = \"5s\"\n";
+    let node = Node::new(&lab, &Config::of(&lab).with(config))?;
     let daemon = node.start(&["--ephemeral"])?;
     let rate = cps();
 
@@ -72,8 +78,18 @@ fn a_killed_backend_is_found_out_costs_no_call_and_gets_calls_again() -> Result<
     wait_until("it is back", PATIENCE, || Ok(node.health("sw2")? == UP))?;
     let back = Caller::start(&lab, &Load::calls(rate * 2, rate))?.wait()?;
     assert_eq!((back.ok, back.failed), (u64::from(rate) * 2, 0));
-    let share = calls(&node, "sw2")? - at_detection;
-    assert!(share > u64::from(rate) / 4, "{share} of {} calls came to the one that is back", rate * 2);
+    let warming = calls(&node, "sw2")? - at_detection;
+    wait_until("it has warmed up", PATIENCE, || Ok(weight(&node, "sw2")? == Some(100)))?;
+    let whole = Caller::start(&lab, &Load::calls(rate * 2, rate))?.wait()?;
+    assert_eq!((whole.ok, whole.failed), (u64::from(rate) * 2, 0));
+    let warm = calls(&node, "sw2")? - at_detection - warming;
+    println!("of {} calls each, {warming} came while it warmed up, {warm} afterwards", rate * 2);
+    assert!(
+        warming > 0 && warming < warm,
+        "{warming} of {} calls came to a cold server, then {warm}",
+        rate * 2
+    );
+    assert!(warm > u64::from(rate) / 4, "{warm} of {} calls came to the one that is back", rate * 2);
     let log = daemon.log();
     for told in ["backend sw2: up -> down: ", "backend sw2: down -> up: 2 probes in a row answered well"] {
         assert_eq!(log.matches(told).count(), 1, "{told:?} in {log}");

@@ -95,3 +95,11 @@ fn it_is_looked_for_as_far_as_the_steps_go() {
     assert_eq!(at(MAX_RETRY_AFTER_STEPS), Some(9));
     assert_eq!(at(MAX_RETRY_AFTER_STEPS + 1), None);
 }
+
+#[test]
+fn steps_that_end_inside_a_line_have_not_found_it() {
+    for steps in MAX_RETRY_AFTER_STEPS - 6..MAX_RETRY_AFTER_STEPS {
+        let message = after_steps(steps, "xxxxxxxxRetry-After: 9\r\n");
+        assert_eq!(read(&message).retry_after, None, "{steps}");
+    }
+}

@@ -34,12 +34,13 @@ fn find<W: Window>(w: W, from: u32) -> Option<u32> {
     const LAST: Pattern = Pattern::start(b"ry-after");
     let mut offset = from;
     let mut word = w.word(offset as usize)?;
+    // 1 if no line begins at the offset.
+    let mut inside = 1;
     let mut step = 0;
     while step < MAX_RETRY_AFTER_STEPS {
         step += 1;
         let skipped = swar::first(swar::equal(word, b'\n'));
-        // 1 if no line begins behind these 8 bytes.
-        let inside = skipped >> 3;
+        inside = skipped >> 3;
         offset += skipped + 1 - inside;
         word = w.word(offset as usize)?;
         // The empty line ends the header section (RFC 3261 section 7).
@@ -50,7 +51,8 @@ fn find<W: Window>(w: W, from: u32) -> Option<u32> {
             break;
         }
     }
-    if FIRST.matches(word) && LAST.matches(w.word(offset as usize + 3)?) {
+    // The steps may have ended inside a line that goes on like the name.
+    if inside == 0 && FIRST.matches(word) && LAST.matches(w.word(offset as usize + 3)?) {
         return Some(advance(offset, 11));
     }
     None

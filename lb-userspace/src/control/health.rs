@@ -113,6 +113,9 @@ impl Daemon {
             };
             self.wards.by_name.insert(name.clone(), ward);
         }
+        for name in old.keys().filter(|name| !self.wards.by_name.contains_key(*name)) {
+            self.measures.forget(name);
+        }
         self.observe(left);
     }
 
@@ -132,6 +135,9 @@ impl Daemon {
                 continue;
             }
             ward.count(&heard);
+            if let Outcome::Answered { rtt, .. } | Outcome::Connected { rtt } = heard.outcome {
+                self.measures.answered(&name, rtt);
+            }
             if let Some(turn) = ward.patient.note(&heard.outcome, replies, heard.at) {
                 let now = Aspect::Health(turn.health);
                 observations.push(Observation { backend: name, now, reason: turn.reason });

@@ -13,10 +13,16 @@ use crate::{
     },
 };
 use prometheus_client::{
-    metrics::histogram::{Histogram, exponential_buckets},
+    metrics::{
+        family::Family,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 /// Histograms of the daemon's own work, in seconds.
 #[derive(Clone, Debug)]
@@ -25,17 +31,41 @@ pub(super) struct Measures {
     pub(super) loop_duration: Histogram,
     /// All map writes of one change.
     pub(super) map_write_duration: Histogram,
+    /// From the first request of a probe to its answer, by backend.
+    probe_duration: Family<OfBackend, Histogram>,
+}
+
+/// The label of a backend.
+type OfBackend = [(&'static str, String); 1];
+
+fn of(backend: &str) -> OfBackend {
+    [("backend", backend.to_owned())]
 }
 
 impl Default for Measures {
     fn default() -> Measures {
-        // 64 us to 2 s: a round is some milliseconds, a ring of a thousand backends one, and beyond a second people notice.
-        let buckets = || Histogram::new(exponential_buckets(64e-6, 2.0, 16));
-        Measures { loop_duration: buckets(), map_write_duration: buckets() }
+        // 64 us to 2 s: a round is some milliseconds, a ring of a thousand backends one, a probe takes as long as the network,
+        // and beyond a second people notice.
+        let buckets: fn() -> Histogram = || Histogram::new(exponential_buckets(64e-6, 2.0, 16));
+        Measures {
+            loop_duration: buckets(),
+            map_write_duration: buckets(),
+            probe_duration: Family::new_with_constructor(buckets),
+        }
     }
 }
 
 impl Measures {
+    /// A probe was answered.
+    pub(super) fn answered(&self, backend: &str, rtt: Duration) {
+        self.probe_duration.get_or_create(&of(backend)).observe(rtt.as_secs_f64());
+    }
+
+    /// A backend is not probed any more.
+    pub(super) fn forget(&self, backend: &str) {
+        self.probe_duration.remove(&of(backend));
+    }
+
     /// The histograms by name. The collector of metrics adds what the maps count.
     fn registry(&self) -> Registry {
         let mut registry = Registry::default();
@@ -49,6 +79,11 @@ impl Measures {
             "Time that all map writes of one change took",
             self.map_write_duration.clone(),
         );
+        registry.register(
+            "sipsteer_backend_probe_duration_seconds",
+            "Time from the first request of a probe to its answer",
+            self.probe_duration.clone(),
+        );
         registry
     }
 }
@@ -61,6 +96,7 @@ impl Daemon {
             configured: self.since.configured.as_second(),
             started: self.since.started.as_second(),
             process: process(),
+            sources: self.telemetry_ages(),
         };
         let snapshot = Snapshot::of(&self.status()?, &counters(&self.tables.maps)?, &own);
         metrics::text(snapshot, self.measures.registry())

@@ -16,6 +16,7 @@ use crate::{
         push::Pushed,
         source::{Sources, now, per_call, trust},
     },
+    view::metrics,
 };
 use lb_common::map::backend::{name_of, will};
 use schemars::JsonSchema;
@@ -134,6 +135,24 @@ impl Daemon {
             own.insert(name_of(&backend.name).to_owned(), carries);
         }
         Ok(own)
+    }
+
+    /// How old is what the sources said last.
+    pub(super) fn telemetry_ages(&self) -> Vec<metrics::Source> {
+        let now = now();
+        let readings = self.feeding.sources.board().readings();
+        let mut ages = Vec::new();
+        for backend in &self.config.backends {
+            for (name, reading) in readings.of(&backend.name) {
+                ages.push(metrics::Source {
+                    backend: backend.name.clone(),
+                    name: name.to_owned(),
+                    age: reading.sample.map(|s| now.saturating_sub(s.taken).as_secs_f64()),
+                    fresh: reading.sample.is_some_and(|s| s.holds(now)),
+                });
+            }
+        }
+        ages
     }
 
     /// Why a backend may carry what it may; `None`: nothing was decided yet.

@@ -122,6 +122,23 @@ pub const METRICS: &[Metric] = &[
         "What operators want: 1 for the will that holds.",
         &["backend", "zone", "will"],
     ),
+    counter("sipsteer_backend_probes", "Probes that are over.", &["backend", "zone"]),
+    counter("sipsteer_backend_probes_lost", "Those of them that got no answer.", &["backend", "zone"]),
+    gauge(
+        "sipsteer_backend_suspected",
+        "1 while new calls get no packet from a backend that is probed.",
+        &["backend", "zone"],
+    ),
+    gauge(
+        "sipsteer_backend_telemetry_age_seconds",
+        "How old the newest report of a source is; absent: it has not given any.",
+        &["backend", "source"],
+    ),
+    gauge(
+        "sipsteer_backend_telemetry_fresh",
+        "1 while the newest report of a source is believed.",
+        &["backend", "source"],
+    ),
     gauge("sipsteer_zone_utilisation_ratio", "The same as that of backends, of a zone together.", &["zone"]),
     gauge("sipsteer_zone_hot", "1 while a zone is above its target.", &["zone"]),
     gauge("sipsteer_zone_takers", "Backends of a zone that take new calls, full ones included.", &["zone"]),
@@ -164,7 +181,7 @@ const fn info(name: &'static str, help: &'static str, labels: &'static [&'static
 }
 
 /// What the daemon alone knows.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Own {
     /// Whether the latest reload or the start was taken.
     pub reload_successful: bool,
@@ -174,6 +191,21 @@ pub struct Own {
     pub started: i64,
     /// What it uses; `None`: not known.
     pub process: Option<Process>,
+    /// What telemetry there is.
+    pub sources: Vec<Source>,
+}
+
+/// A source of telemetry about one backend.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Source {
+    /// The backend.
+    pub backend: String,
+    /// Name of the source.
+    pub name: String,
+    /// Age of its newest report in seconds; `None`: there was none.
+    pub age: Option<f64>,
+    /// Whether that is believed.
+    pub fresh: bool,
 }
 
 /// What a process uses.
@@ -215,6 +247,7 @@ impl Snapshot {
         snapshot.add_counters(counters);
         snapshot.add_services(status);
         snapshot.add_backends(status);
+        snapshot.add_telemetry(own);
         snapshot.add_rest(status);
         snapshot
     }
@@ -295,10 +328,24 @@ impl Snapshot {
             self.whole("sipsteer_backend_weight", &labels, backend.weight.into());
             self.whole("sipsteer_backend_up", &labels, (backend.health == "up").into());
             self.whole("sipsteer_backend_full", &labels, backend.full.is_some().into());
+            if let Some(health) = status.daemon.as_ref().and_then(|d| d.health.get(&backend.name)) {
+                self.whole("sipsteer_backend_probes", &labels, health.probes);
+                self.whole("sipsteer_backend_probes_lost", &labels, health.probes_lost);
+                self.whole("sipsteer_backend_suspected", &labels, health.suspected.into());
+            }
             for will in ["enabled", "draining", "disabled", "removed"] {
                 let [name, zone] = labels;
                 self.whole("sipsteer_backend_will", &[name, zone, will], (backend.will == will).into());
             }
+        }
+    }
+
+    fn add_telemetry(&mut self, own: &Own) {
+        for Source { backend, name, age, fresh } in &own.sources {
+            if let Some(age) = age {
+                self.real("sipsteer_backend_telemetry_age_seconds", &[backend, name], *age);
+            }
+            self.whole("sipsteer_backend_telemetry_fresh", &[backend, name], (*fresh).into());
         }
     }
 
