@@ -112,6 +112,21 @@ fn scrape(bench: &Bench) -> Result<(BTreeMap<String, f64>, BTreeMap<String, Stri
     parsed(&text)
 }
 
+/// Sends an OPTIONS that the daemon answers, and one message of each method that is counted. The answers come to the socket.
+fn send_one_of_each(bench: &Bench) -> Result<UdpSocket> {
+    let caller = bench.far.enter(|| UdpSocket::bind((BACKENDS[0], 5090)))??;
+    bench.far.ip("route add 203.0.113.0/24 via 10.0.0.1")?;
+    for method in ["OPTIONS", "REGISTER", "INVITE"] {
+        let text = format!(
+            "{method} sip:x@{SERVICE} SIP/2.0\r\nVia: SIP/2.0/UDP {}:5090;branch=z9hG4bK{method};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: {method}@h\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n",
+            BACKENDS[0]
+        );
+        caller.send_to(text.as_bytes(), (SERVICE, 5060))?;
+    }
+    Ok(caller)
+}
+
 #[test]
 fn prometheus_reads_every_metric_and_no_other() -> Result<()> {
     needs_bpf!();
@@ -124,17 +139,7 @@ fn prometheus_reads_every_metric_and_no_other() -> Result<()> {
     let _daemon = bench.start(&["--ephemeral"])?;
     bench.json(&["backend", "drain", "sw2"])?;
     push(&bench, r#"{"backend":"sw1","channels":3}"#)?;
-    // An OPTIONS that the daemon answers, and one message of each method that is counted.
-    let caller = bench.far.enter(|| UdpSocket::bind((BACKENDS[0], 5090)))??;
-    bench.far.ip("route add 203.0.113.0/24 via 10.0.0.1")?;
-    for method in ["OPTIONS", "REGISTER", "INVITE"] {
-        let text = format!(
-            "{method} sip:x@{SERVICE} SIP/2.0\r\nVia: SIP/2.0/UDP {}:5090;branch=z9hG4bK{method};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\nCall-ID: {method}@h\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n",
-            BACKENDS[0]
-        );
-        caller.send_to(text.as_bytes(), (SERVICE, 5060))?;
-    }
+    let _caller = send_one_of_each(&bench)?;
     wait_until("they are counted", PATIENCE, || {
         let (samples, _) = scrape(&bench)?;
         Ok(samples.get(r#"sipsteer_requests_total{"method": "INVITE", "service": "trunks"}"#) == Some(&1.0)
