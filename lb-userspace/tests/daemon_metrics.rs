@@ -298,7 +298,7 @@ fn over_tcp_there_is_only_what_changes_nothing() -> Result<()> {
     wait_until("the former port is closed", PATIENCE, || Ok(at(9464, "/metrics").is_err()))?;
 
     // A port that somebody else has: the calls do not suffer for it, and it is told.
-    let _other = bench.balancer.enter(|| std::net::TcpListener::bind("127.0.0.1:9466"))??;
+    let _other = bench.balancer.enter(|| TcpListener::bind("127.0.0.1:9466"))??;
     bench.configure(&format!("{plain}[metrics]\nlisten = \"127.0.0.1:9466\"\n"))?;
     bench.json(&["reload"])?;
     let told = bench.status()?["attention"].to_string();
