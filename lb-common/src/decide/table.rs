@@ -27,7 +27,7 @@ pub struct Homes {
 
 /// Both buckets of a dialog lie among so many, which share a page of memory: the processor looks up its address once. Two
 /// choices among 32 buckets balance nearly as well as two among all: in a table that holds as much as it is made for, 6 of
-/// 10,000 dialogs find both buckets full, where they were 3.
+/// 10,000 dialogs find both buckets full, against 3.
 const PAGE_BUCKETS: u32 = 32;
 
 const _: () = assert!(PAGE_BUCKETS as usize * size_of::<dialog::Bucket>() == 4096);
