@@ -20,6 +20,7 @@ use core::{
     ptr::{NonNull, read_volatile, write_volatile},
 };
 use lb_common::{
+    decide::{select, table},
     limits,
     map::{
         backend::{Backend, BackendAddress, CachedNextHop},
@@ -27,7 +28,8 @@ use lb_common::{
         dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
         expiry::Sweep,
         load::Load,
-        ring::Ring,
+        ring::RingSlots,
+        ring_index,
         service::{Endpoint, Listener, Service, ServiceKey},
         settings::{Scratch, Settings, SlowPath},
         zone::{Members, Policy, Zone},
@@ -56,7 +58,7 @@ static SERVICES: HashMap<ServiceKey, Service, LISTENER_COUNT> = HashMap::new();
 #[btf_map]
 static LISTENERS: Array<Listener, LISTENER_COUNT> = Array::new();
 #[btf_map]
-static RINGS: ArrayOfMaps<Array<Ring, 1>, RING_COUNT> = ArrayOfMaps::new();
+static RINGS: ArrayOfMaps<Array<RingSlots, 1>, RING_COUNT> = ArrayOfMaps::new();
 #[btf_map]
 static BACKENDS: Array<Backend, { limits::MAX_BACKENDS as usize }> = Array::new();
 #[btf_map]
@@ -158,9 +160,23 @@ pub fn ring_backend(ring: u32, slot: u32) -> Option<u16> {
     if slot >= limits::RING_SLOTS {
         return None;
     }
-    let slots = (&raw const RINGS.get_value(ring, &0)?.slots).cast::<u16>();
+    let slots = (&raw const *RINGS.get_value(ring, &0)?).cast::<u16>();
     // SAFETY: the slot lies inside; the daemon fills a ring before it puts it in place, and never changes it there.
     Some(unsafe { read_volatile(slots.add(slot as usize)) })
+}
+
+/// Has the processor fetch what a new call will need: the two buckets of its dialog and its slot in the ring of the service's
+/// first tier. They lie anywhere in memory, so it waits for each; like this it waits for all at the same time.
+#[inline(always)]
+pub fn fetch_for_call(key: &DialogKey, mask: u32) {
+    let homes = table::homes(key, mask);
+    if let (Some(first), Some(second)) = (bucket(homes.first), bucket(homes.second)) {
+        first.slot(0).state();
+        first.slot(2).state();
+        second.slot(0).state();
+        second.slot(2).state();
+    }
+    ring_backend(ring_index(key.service, 0), select::ring_slot(key.call_key));
 }
 
 /// Sends the packet out of an interface when the program ends; false: it is not one of ours.

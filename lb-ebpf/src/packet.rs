@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::{bpf_fib_lookup as FibParameters, xdp_md},
     helpers::generated::{bpf_fib_lookup, bpf_xdp_adjust_tail},
 };
-use core::arch::asm;
+use core::{arch::asm, hint::cold_path};
 use lb_common::{
     limits::MAX_SCAN,
     map::{backend::NextHop, expiry::request},
@@ -62,6 +62,7 @@ impl Packet {
     pub fn header<const N: usize>(&self, at: usize) -> Option<Header<N>> {
         let p = self.data + (at & HEADER_MASK);
         if p + N > self.end {
+            cold_path();
             return None;
         }
         Some(Header(p))
@@ -184,7 +185,8 @@ impl<const N: usize> Octets for Header<N> {
     }
 }
 
-/// The packet from an offset to its end, for the scanner.
+/// The packet from an offset to its end, for the scanner. Its end is met once a message: what is done then lies apart in the code,
+/// or the processor would fetch it with the rest.
 #[derive(Clone, Copy)]
 pub struct PacketWindow {
     data: usize,
@@ -196,6 +198,7 @@ impl Window for PacketWindow {
     fn block(&self, at: usize) -> Option<[u64; 4]> {
         let p = self.data + (at & SCAN_MASK);
         if p + 32 > self.end {
+            cold_path();
             return None;
         }
         // SAFETY: 32 bytes from p lie before end, as just checked; BPF allows unaligned packet loads.
@@ -213,6 +216,7 @@ impl Window for PacketWindow {
     fn word(&self, at: usize) -> Option<u64> {
         let p = self.data + (at & SCAN_MASK);
         if p + 8 > self.end {
+            cold_path();
             return None;
         }
         // SAFETY: 8 bytes from p lie before end, as just checked; BPF allows unaligned packet loads.
@@ -223,6 +227,7 @@ impl Window for PacketWindow {
     fn byte(&self, at: usize) -> Option<u8> {
         let p = self.data + (at & SCAN_MASK);
         if next(p) > self.end {
+            cold_path();
             return None;
         }
         // SAFETY: the byte at p lies before end, as just checked.

@@ -2,7 +2,7 @@
 
 use crate::{
     apart,
-    maps::{self, Datagram, Opening},
+    maps::{self, Datagram, Inspected, Opening},
     packet::Packet,
     stage::{
         forward::{self, Departure},
@@ -14,7 +14,7 @@ use crate::{
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
     decide::source::source_hash,
-    map::settings::direction,
+    map::{dialog::DialogKey, settings::direction},
     sip::{Kind, Method},
     verdict::{Fate, Verdict},
     wire::udp,
@@ -63,6 +63,11 @@ fn to_service(packet: &Packet, tables: &KernelTables) -> Departure {
     maps::count_service(service.service, bytes, method_slot(tables.scratch.message().kind));
     let Datagram { source, source_port, udp_at, .. } = tables.scratch.datagram();
     let source = source_hash(&tables.settings.hash_key, &mapped(source), source_port);
+    if let Inspected { kind: Kind::Request(Method::Invite), call_key: Some(call_key), .. } =
+        tables.scratch.message()
+    {
+        maps::fetch_for_call(&DialogKey::new(call_key, service.service), tables.settings.bucket_mask);
+    }
     let steering = apart::steer(packet, udp_at as usize + udp::LEN, source);
     if !matches!(steering.verdict, Verdict::SteeredPinned) {
         maps::count_detour(service.service, steering.verdict);
