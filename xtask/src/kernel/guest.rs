@@ -73,8 +73,9 @@ fn environment() -> String {
 fn qemu(files: &Files, job: &Path) -> Command {
     let mut command = Command::new("qemu-system-x86_64");
     let (cpus, memory) = (CPUS.to_string(), MEMORY_MIB.to_string());
+    // One thread for both CPUs: emulated side by side, one of them may run into code that the kernel is just patching.
     command
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-machine", "q35", "-smp", &cpus, "-m", &memory])
+        .args(["-accel", "tcg,thread=single", "-cpu", "max", "-machine", "q35", "-smp", &cpus, "-m", &memory])
         .args(["-nodefaults", "-display", "none", "-no-reboot"])
         .arg("-serial")
         .arg(format!("file:{}", job.join("console").display()))
