@@ -3,7 +3,7 @@
 pub use crate::configuration::{Config, Limits};
 use crate::{
     cleanup::Cleanup,
-    command::output,
+    command::{self, output},
     netns,
     process::{Process, wait_until},
     topology::Lab,
@@ -53,20 +53,16 @@ fn build() -> Result<PathBuf> {
     // target/<profile>/xtask, or target/<profile>/deps/<test>
     let folder =
         own.ancestors().skip(1).find(|f| !f.ends_with("deps")).context("this program lies nowhere")?;
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args([
-        "build",
-        "--quiet",
-        "--package",
-        "sipsteer",
-        "--target-dir",
-    ]);
+    let mut cargo = command::cargo();
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--bin", "sipsteer"]);
+    // The tests too, so that its dependencies have the features with which they are built already.
+    cargo.args(["--package", "sipsteer", "--package", "lb-tests", "--target-dir"]);
     cargo.arg(folder.parent().context("this program lies in no target folder")?);
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
     // On stderr, since stdout may be somebody's JSON.
-    let status = cargo.stdin(Stdio::null()).stdout(Stdio::null()).status().context("cannot run cargo")?;
+    let status = cargo.stdout(Stdio::null()).status().context("cannot run cargo")?;
     ensure!(status.success(), "sipsteer was not built");
     Ok(folder.join("sipsteer"))
 }
@@ -171,7 +167,7 @@ impl<'a> Node<'a> {
     /// # Errors
     /// When it fails; the error holds its stderr.
     pub fn succeed(&self, arguments: &[&str]) -> Result<String> {
-        crate::command::run(&mut self.command(arguments))
+        command::run(&mut self.command(arguments))
     }
 
     /// Runs a subcommand with `--json` and returns its document.

@@ -18,7 +18,7 @@
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
 //! * [`capability`]: saying out loud why a test cannot run here.
-//! * [`docs`]: the documentation as tests read it.
+//! * [`docs`]: the documentation as tests read it. [`schema`]: JSON held against its description.
 //!
 //! Deliberately absent: anything that decides how a packet is steered.
 
@@ -45,6 +45,7 @@ pub mod probes;
 pub mod process;
 pub mod program;
 pub mod race;
+pub mod schema;
 pub mod simulation;
 pub mod sipp;
 pub mod story;

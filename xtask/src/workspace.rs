@@ -2,8 +2,8 @@
 
 use std::{
     env,
-    path::Path,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 /// The root of the repository.
@@ -13,7 +13,13 @@ pub(crate) fn root() -> &'static Path {
 
 /// A cargo command at the root.
 pub(crate) fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root()).stdin(Stdio::null());
+    let mut command = lb_tests::command::cargo();
+    command.current_dir(root());
     command
+}
+
+/// Where the collected messages are that some tests read.
+pub(crate) fn corpus() -> PathBuf {
+    let given = env::var_os("SIPSTEER_CORPUS").map(PathBuf::from);
+    given.unwrap_or_else(|| root().join("../shared/corpus"))
 }

@@ -1,5 +1,6 @@
 //! Requests made from the document: each operation with bodies that its schema allows, and with such that are broken.
 
+use lb_tests::schema::Schema;
 use proptest::{collection::vec, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
@@ -69,8 +70,8 @@ fn one(path: &str, method: &str, operation: &Value, document: &Value) -> BoxedSt
     if let (Some(whole), Some(schema)) = (whole.as_object_mut(), schema.as_object()) {
         whole.extend(schema.clone());
     }
-    let validator = jsonschema::validator_for(&whole).expect("the schema of a request is one");
-    let judge = move |value: &Value| !validator.is_valid(value);
+    let described = Schema::new(&whole).expect("the schema of a request is one");
+    let judge = move |value: &Value| !described.allows(value);
     let valid = of(&schema, document, 0);
     let broken = (valid.clone(), breaking()).prop_map(|(value, how)| how.apply(value));
     let right = request.clone();

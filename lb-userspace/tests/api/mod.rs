@@ -3,7 +3,8 @@
 pub(crate) mod generate;
 
 use crate::support::Bench;
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
+use lb_tests::schema::Schema;
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
@@ -94,10 +95,9 @@ impl Api {
             .as_object_mut()
             .context("a map")?
             .extend(content["schema"].as_object().context("no schema")?.clone());
-        let validator = jsonschema::validator_for(&schema).map_err(|e| anyhow!("{method} {path}: {e}"))?;
+        let schema = Schema::new(&schema).with_context(|| format!("{method} {path}"))?;
         let body = answer.json()?;
-        let flaws: Vec<String> =
-            validator.iter_errors(&body).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        let flaws = schema.flaws(&body);
         ensure!(flaws.is_empty(), "{method} {path} answers {body}, which is not as described: {flaws:#?}");
         Ok(())
     }
