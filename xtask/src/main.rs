@@ -13,6 +13,7 @@ mod demo;
 mod fuzz;
 mod kernel;
 mod lab;
+mod programs;
 mod sim;
 mod suite;
 mod tidy;

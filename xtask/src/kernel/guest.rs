@@ -1,12 +1,13 @@
 //! One boot: QEMU without hardware virtualisation, which works everywhere.
 
-use super::{corpus, initrd, outcome::Outcome, package::Files};
+use super::{initrd, outcome::Outcome, package::Files};
+use crate::{programs::Program, workspace::corpus};
 use anyhow::{Context, Result};
 use lb_tests::cleanup::{Cleanup, Folder};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -17,11 +18,11 @@ const MEMORY_MIB: u32 = 3072;
 const CPUS: u32 = 2;
 
 /// Boots the kernel and runs the tests in it as root.
-pub(crate) fn run(files: &Files, tests: &[PathBuf], patience: Duration) -> Result<Outcome> {
+pub(crate) fn run(files: &Files, tests: &[Program], patience: Duration) -> Result<Outcome> {
     let began = Instant::now();
     let job = Folder::new("kernel-")?;
     let path = |name: &str| job.path().join(name);
-    let lines: Vec<String> = tests.iter().map(|t| t.display().to_string()).collect();
+    let lines: Vec<String> = tests.iter().map(|t| t.executable.display().to_string()).collect();
     fs::write(path("tests"), lines.join("\n") + "\n")?;
     fs::write(path("run.sh"), include_str!("run.sh"))?;
     fs::write(path("modules"), files.tree.join("lib/modules").join(&files.version).display().to_string())?;

@@ -8,13 +8,15 @@ mod initrd;
 mod outcome;
 mod package;
 
-use crate::workspace::{cargo, root};
+use crate::{
+    programs::{self, Program},
+    workspace::{corpus, root},
+};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use lb_tests::{capability, command::output};
 use outcome::Outcome;
 use package::Release;
-use serde_json::Value;
 use std::{
     env, fs,
     io::{Write, stdout},
@@ -45,7 +47,7 @@ pub(crate) struct Arguments {
 
 /// Runs the tests under every kernel. True if all passed under all of them.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    let tests = test_binaries(arguments.only.as_deref().unwrap_or_default())?;
+    let tests = tests(arguments.only.as_deref().unwrap_or_default())?;
     let mut rows = Vec::new();
     if !arguments.no_host {
         capability::bpf_and_namespaces()
@@ -79,47 +81,29 @@ fn cache() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Builds the tests that load programs, `tests/tests/kernel_*.rs` and `torture*.rs`, and returns their binaries.
-fn test_binaries(only: &str) -> Result<Vec<PathBuf>> {
-    let mut command = cargo();
-    let mut found = false;
-    command.args(["test", "--no-run", "-p", "lb-tests", "--message-format", "json"]);
+/// Builds the tests that load programs, `tests/tests/kernel_*.rs` and `torture*.rs`.
+fn tests(only: &str) -> Result<Vec<Program>> {
+    let mut names = Vec::new();
     for entry in fs::read_dir(root().join("tests/tests"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         let test = name.strip_suffix(".rs").filter(|n| n.starts_with("kernel_") || n.starts_with("torture"));
-        let test = test.filter(|n| n.starts_with(only));
-        if let Some(test) = test {
-            command.args(["--test", test]);
-            found = true;
-        }
+        names.extend(test.filter(|n| n.starts_with(only)).map(str::to_owned));
     }
-    ensure!(found, "no file tests/tests/kernel_*.rs or torture*.rs begins with {only}");
-    let built = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-    ensure!(built.status.success(), "the kernel tests were not built");
-    let messages = String::from_utf8(built.stdout)?;
-    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut binaries: Vec<PathBuf> = artifacts
-        .filter(|m| m["target"]["kind"][0] == "test")
-        .filter_map(|m| m["executable"].as_str().map(PathBuf::from))
-        .collect();
-    binaries.sort();
-    ensure!(!binaries.is_empty(), "there are no kernel tests");
-    Ok(binaries)
+    ensure!(!names.is_empty(), "no file tests/tests/kernel_*.rs or torture*.rs begins with {only}");
+    let selected = names.iter().flat_map(|name| ["--test", name]);
+    let mut tests = programs::build(&["-p", "lb-tests"].into_iter().chain(selected).collect::<Vec<_>>())?;
+    tests.sort_by(|a, b| a.name.cmp(&b.name));
+    ensure!(!tests.is_empty(), "there are no kernel tests");
+    Ok(tests)
 }
 
-/// Where the collected messages are that some tests read.
-fn corpus() -> PathBuf {
-    let given = env::var_os("SIPSTEER_CORPUS").map(PathBuf::from);
-    given.unwrap_or_else(|| root().join("../shared/corpus"))
-}
-
-fn on_host(tests: &[PathBuf]) -> Result<Outcome> {
+fn on_host(tests: &[Program]) -> Result<Outcome> {
     let began = Instant::now();
     let mut text = String::new();
     let mut good = true;
     for test in tests {
-        let mut command = Command::new(test);
-        command.arg("--test-threads=1").current_dir(root().join("tests")).env("SIPSTEER_CORPUS", corpus());
+        let mut command = test.command();
+        command.arg("--test-threads=1").env("SIPSTEER_CORPUS", corpus());
         let done = output(&mut command)?;
         text += &String::from_utf8_lossy(&done.stdout);
         text += &String::from_utf8_lossy(&done.stderr);

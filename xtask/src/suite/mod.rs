@@ -1,6 +1,14 @@
 //! `cargo xtask test`: every test there is, one step after the other, with a summary at the end.
+//!
+//! [`lanes`] runs the programs of tests beside each other, [`tally`] reads what they print.
 
-use crate::workspace::{cargo, root};
+mod lanes;
+mod tally;
+
+use crate::{
+    programs,
+    workspace::{cargo, corpus, root},
+};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use lb_tests::capability;
@@ -8,10 +16,11 @@ use std::{
     env,
     io::{BufRead, BufReader, Read, Write, stderr},
     process::{Command, Stdio},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
     thread,
     time::Instant,
 };
+use tally::Tally;
 
 /// Which steps to run.
 #[derive(Args)]
@@ -44,10 +53,10 @@ enum Step {
 
 /// What happened so far.
 #[derive(Default)]
-struct Tally {
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+struct Account {
+    tally: Tally,
+    /// Commands that run once more what failed.
+    again: Vec<String>,
 }
 
 /// Runs the steps. True if all passed.
@@ -57,16 +66,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         eprintln!("\n!!! Tests that load BPF programs cannot run here: {reason}\n");
     }
     let started = Instant::now();
-    let tally = Mutex::new(Tally::default());
+    let account = Mutex::new(Account::default());
     let mut failed = Vec::new();
     for step in steps {
         let name = step.name();
         eprintln!("\n=== {name}");
         let began = Instant::now();
-        let mut ok = true;
-        for mut command in step.commands()? {
-            ok &= watch(&mut command, &tally)?;
-        }
+        let ok = step.run(&account)?;
         eprintln!(
             "=== {name}: {} in {:.1} s",
             if ok { "ok" } else { "FAILED" },
@@ -76,10 +82,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
             failed.push(name);
         }
     }
-    let Tally { passed, failed: tests_failed, skipped } = tally.into_inner().unwrap_or_default();
+    let Account { tally, again } = account.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Tally { passed, failed: tests_failed, skipped } = tally;
     let (good, bad) = (steps.len() - failed.len(), failed.len());
     if !failed.is_empty() {
         eprintln!("\nFAILED: {}; run one again with scripts/test STEP", failed.join(", "));
+    }
+    if !again.is_empty() {
+        eprintln!("\nTests that failed; each runs again with\n  {}", again.join("\n  "));
     }
     eprintln!(
         "\n{good} steps passed, {bad} failed; {passed} tests passed, {tests_failed} failed, {skipped} skipped; {:.0} s",
@@ -91,6 +101,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 impl Step {
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// True if all that belongs to it succeeded.
+    fn run(self, account: &Mutex<Account>) -> Result<bool> {
+        let mut good = true;
+        if self == Step::Tests {
+            let programs = programs::build(&["--workspace"])?;
+            good &= lanes::run(programs, account)?;
+        }
+        for mut command in self.commands()? {
+            good &= watch(&mut command, account)?;
+        }
+        Ok(good)
     }
 
     fn commands(self) -> Result<Vec<Command>> {
@@ -106,7 +129,8 @@ impl Step {
                 cargo("fmt --manifest-path lb-ebpf/Cargo.toml -- --check"),
             ],
             Step::Lint => vec![cargo("clippy --quiet --workspace --all-targets -- --deny warnings")],
-            Step::Tests => vec![cargo("test --workspace --no-fail-fast")],
+            // Those in the documentation have no programs of their own.
+            Step::Tests => vec![cargo("test --workspace --doc --no-fail-fast")],
             Step::Budget => vec![tool("budget --check")?],
             Step::Demo => vec![
                 tool("demo --calls 1000 --rate 500 --forwarding nat")?,
@@ -129,11 +153,9 @@ fn tool(words: &str) -> Result<Command> {
 }
 
 /// Runs a command, passes on what it prints and counts what it says about tests. True if it succeeded.
-fn watch(command: &mut Command, tally: &Mutex<Tally>) -> Result<bool> {
-    if env::var_os("SIPSTEER_CORPUS").is_none() {
-        command.env("SIPSTEER_CORPUS", root().join("../shared/corpus"));
-    }
+fn watch(command: &mut Command, account: &Mutex<Account>) -> Result<bool> {
     let mut child = command
+        .env("SIPSTEER_CORPUS", corpus())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -142,60 +164,20 @@ fn watch(command: &mut Command, tally: &Mutex<Tally>) -> Result<bool> {
     let (out, err) = (child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         if let Some(out) = out {
-            scope.spawn(|| pass_on(out, tally));
+            scope.spawn(|| pass_on(out, account));
         }
         if let Some(err) = err {
-            scope.spawn(|| pass_on(err, tally));
+            scope.spawn(|| pass_on(err, account));
         }
     });
     Ok(child.wait()?.success())
 }
 
-fn pass_on(from: impl Read, tally: &Mutex<Tally>) {
+fn pass_on(from: impl Read, account: &Mutex<Account>) {
     for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line);
-        if let Ok(mut tally) = tally.lock() {
-            tally.add(&line);
-        }
+        account.lock().unwrap_or_else(PoisonError::into_inner).tally.add(&line);
         // A terminal that is gone must not end the run.
         let _ = writeln!(stderr(), "{line}");
-    }
-}
-
-impl Tally {
-    /// Counts `test result: ok. 3 passed; 0 failed; ...` of the test harness and our own `SKIPPED ...`.
-    fn add(&mut self, line: &str) {
-        let line = line.trim();
-        if line.starts_with("SKIPPED ") {
-            self.skipped += 1;
-        }
-        let Some(rest) = line.strip_prefix("test result: ").and_then(|l| l.split_once(". ")) else { return };
-        for part in rest.1.split(';') {
-            let mut words = part.split_whitespace();
-            let count = words.next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
-            match words.next() {
-                Some("passed") => self.passed += count,
-                Some("failed") => self.failed += count,
-                Some("ignored") => self.skipped += count,
-                _ => {}
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_and_skips_are_counted() {
-        let mut tally = Tally::default();
-        tally.add(
-            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.08s",
-        );
-        tally.add("test result: FAILED. 2 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out");
-        tally.add("SKIPPED a_test: no root");
-        tally.add("test some_test ... ok");
-        assert_eq!((tally.passed, tally.failed, tally.skipped), (5, 4, 2));
     }
 }
