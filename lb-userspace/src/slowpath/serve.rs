@@ -31,20 +31,23 @@ const MAX_DATAGRAM: usize = 65_535;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// Pause after a socket failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pause before it is tried once more to listen where that was not possible; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// It grows no further: so late, at most, are answers after whatever stood in the way is gone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// The running slow path.
 pub struct SlowPath {
     shared: Arc<Mutex<Shared>>,
     tasks: BTreeMap<SocketAddr, JoinHandle<()>>,
-    deaf: BTreeMap<SocketAddr, String>,
     heart: JoinHandle<()>,
 }
 
 impl std::fmt::Debug for SlowPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SlowPath")
-            .field("listening", &self.tasks.keys())
-            .field("deaf", &self.deaf)
+            .field("wanted", &self.tasks.keys())
+            .field("deaf", &lock(&self.shared).deaf)
             .finish_non_exhaustive()
     }
 }
@@ -56,6 +59,8 @@ struct Shared {
     services: BTreeMap<SocketAddr, u16>,
     /// Listeners whose socket works.
     working: BTreeSet<SocketAddr>,
+    /// Listeners without a socket, and why.
+    deaf: BTreeMap<SocketAddr, String>,
     tally: Tally,
     told: Tally,
     clock: fn() -> u64,
@@ -80,56 +85,43 @@ impl SlowPath {
             responder: Responder::new(key, Manner::default()),
             services: BTreeMap::new(),
             working: BTreeSet::new(),
+            deaf: BTreeMap::new(),
             tally: Tally::default(),
             told: Tally::default(),
             clock,
         }));
         let heart = tokio::spawn(beat(shared.clone()));
-        SlowPath { shared, tasks: BTreeMap::new(), deaf: BTreeMap::new(), heart }
+        SlowPath { shared, tasks: BTreeMap::new(), heart }
     }
 
     /// Listens at the addresses of a directory and no others, and answers in this manner; sockets that stay are left alone.
-    /// Where it cannot listen, the reason is logged and the service goes without answers.
+    /// Where it cannot listen, the reason is logged, and the service goes without answers until a further attempt succeeds.
     pub fn listen(&mut self, directory: Directory, manner: Manner) {
         let wanted: BTreeSet<SocketAddr> = directory.listeners.keys().copied().collect();
         lock(&self.shared).take(directory, manner);
-        let gone: Vec<SocketAddr> = self.tasks.keys().filter(|a| !wanted.contains(a)).copied().collect();
-        for address in gone {
-            if let Some(task) = self.tasks.remove(&address) {
+        // Those that wait for their next attempt have it now.
+        let deaf: BTreeSet<SocketAddr> = lock(&self.shared).deaf.keys().copied().collect();
+        self.tasks.retain(|address, task| {
+            let stays = wanted.contains(address) && !deaf.contains(address);
+            if !stays {
                 task.abort();
             }
-        }
-        self.deaf.clear();
+            stays
+        });
         for address in wanted {
-            if self.tasks.contains_key(&address) {
-                continue;
-            }
-            match bind(address) {
-                Ok(socket) => {
-                    lock(&self.shared).working.insert(address);
-                    let task = tokio::spawn(answer_all(socket, address, self.shared.clone()));
-                    self.tasks.insert(address, task);
-                }
-                Err(e) => {
-                    let reason = why_deaf(&e);
-                    tracing::error!(
-                        "{address}/udp: cannot listen: {reason}; calls there that find no room, and OPTIONS to the \
-                         service itself, get no answer"
-                    );
-                    self.deaf.insert(address, reason);
-                }
-            }
+            self.tasks.entry(address).or_insert_with(|| {
+                let socket = lock(&self.shared).bind(address);
+                tokio::spawn(serve(socket, address, self.shared.clone()))
+            });
         }
         lock(&self.shared).show_life();
     }
 
     /// What it does.
     pub fn report(&self) -> Report {
-        Report {
-            listening: self.tasks.keys().copied().collect(),
-            deaf: self.deaf.clone(),
-            tally: lock(&self.shared).tally,
-        }
+        let shared = lock(&self.shared);
+        let listening = self.tasks.keys().filter(|address| !shared.deaf.contains_key(address));
+        Report { listening: listening.copied().collect(), deaf: shared.deaf.clone(), tally: shared.tally }
     }
 }
 
@@ -156,7 +148,31 @@ impl Shared {
         self.responder.set_manner(manner);
         self.services.clone_from(&directory.listeners);
         self.working.retain(|address| directory.listeners.contains_key(address));
+        self.deaf.retain(|address, _| directory.listeners.contains_key(address));
         self.world.set_directory(directory);
+    }
+
+    /// Opens the socket of a listener. What is in the way is logged when it is new, and that nothing is any more.
+    fn bind(&mut self, address: SocketAddr) -> Option<UdpSocket> {
+        let error = match bind(address) {
+            Ok(socket) => {
+                if self.deaf.remove(&address).is_some() {
+                    tracing::info!("{address}/udp: listening now");
+                }
+                self.working.insert(address);
+                return Some(socket);
+            }
+            Err(error) => error,
+        };
+        let reason = why_deaf(&error);
+        if self.deaf.get(&address) != Some(&reason) {
+            tracing::error!(
+                "{address}/udp: cannot listen: {reason}; until then calls there that find no room, and OPTIONS to the \
+                 service itself, get no answer"
+            );
+        }
+        self.deaf.insert(address, reason);
+        None
     }
 
     /// Tells the program that requests are answered for some seconds, or that they are not.
@@ -220,17 +236,35 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 
 fn why_deaf(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program listens there; stop it (`ss -lunp` names it) and reload".to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "this host does not have the address; add it and reload".to_owned()
-        }
+        io::ErrorKind::AddrInUse => "another program listens there; stop it (`ss -lunp` names it)".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this host does not have the address; add it".to_owned(),
         io::ErrorKind::PermissionDenied => {
             "it is not allowed; a port below 1024 needs CAP_NET_BIND_SERVICE".to_owned()
         }
         _ => error.to_string(),
     }
+}
+
+/// The pauses between attempts to listen.
+fn pauses() -> impl Iterator<Item = Duration> {
+    std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)))
+}
+
+/// Waits for a socket if there is none, then answers what arrives there, for ever.
+async fn serve(mut socket: Option<UdpSocket>, at: SocketAddr, shared: Arc<Mutex<Shared>>) {
+    let mut pauses = pauses();
+    let socket = loop {
+        if let Some(socket) = socket {
+            break socket;
+        }
+        sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        let mut shared = lock(&shared);
+        socket = shared.bind(at);
+        if socket.is_some() {
+            shared.show_life();
+        }
+    };
+    answer_all(socket, at, shared).await;
 }
 
 /// Answers what arrives at one socket, for ever.

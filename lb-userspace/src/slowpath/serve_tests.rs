@@ -162,6 +162,49 @@ async fn where_somebody_else_listens_there_are_no_answers_until_a_reload_finds_t
 }
 
 #[tokio::test]
+async fn where_somebody_else_listened_there_are_answers_without_a_reload() {
+    let (world, other) = (Made::default(), std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let taken = other.local_addr().unwrap();
+    world.stands(Condition::Full, Condition::Full);
+    let mut slow_path = start(&world);
+    slow_path.listen(directory(&[taken]), Manner::default());
+    // Attempts in vain change nothing.
+    sleep(FIRST_PAUSE * 2).await;
+    assert_eq!((slow_path.report().listening.len(), slow_path.report().deaf.len()), (0, 1));
+    assert_eq!(world.last_word(), Some(0));
+    drop(other);
+    let heard = async {
+        while slow_path.report().listening != [taken] {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, heard).await.expect("it listens");
+    assert_eq!(slow_path.report().deaf.len(), 0);
+    assert_eq!(world.last_word(), Some(START + HOLDS_NS));
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    assert!(ask(&client, taken, &request("INVITE", "a")).await.starts_with("SIP/2.0 503 "));
+}
+
+#[tokio::test]
+async fn a_listener_that_goes_while_its_place_is_taken_is_not_waited_for() {
+    let (world, other) = (Made::default(), std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let taken = other.local_addr().unwrap();
+    let mut slow_path = start(&world);
+    slow_path.listen(directory(&[taken]), Manner::default());
+    slow_path.listen(directory(&[]), Manner::default());
+    drop(other);
+    sleep(FIRST_PAUSE * 2).await;
+    assert_eq!(slow_path.report(), Report::default());
+    assert_eq!(world.last_word(), Some(0));
+}
+
+#[test]
+fn pauses_grow_to_some_seconds() {
+    let pauses: Vec<u128> = pauses().take(8).map(|pause| pause.as_millis()).collect();
+    assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 8000, 8000]);
+}
+
+#[tokio::test]
 async fn the_end_is_told_and_the_sockets_are_closed() {
     let (world, address) = (Made::default(), free_address());
     let mut slow_path = start(&world);

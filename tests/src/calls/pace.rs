@@ -65,6 +65,7 @@ mod tests {
             at,
             invites: 1,
             transactions: 1,
+            repeats: 0,
             acks: 0,
             byes: 0,
             cancels: 0,

@@ -19,7 +19,9 @@ pub struct Seen {
     pub invites: u32,
     /// INVITE transactions, told apart by their branches.
     pub transactions: u32,
-    /// ACKs.
+    /// Answers to INVITEs that were sent again, since the INVITE came again or no ACK came in time.
+    pub repeats: u32,
+    /// ACKs: one for each final answer that arrived, repeats included (RFC 3261 section 17.1.1.2).
     pub acks: u32,
     /// BYEs.
     pub byes: u32,

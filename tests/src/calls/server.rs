@@ -209,13 +209,20 @@ struct Desk {
 
 impl Desk {
     fn serve(&mut self) -> Result<()> {
-        while !self.shared.stop.load(Ordering::Relaxed) {
+        loop {
+            let stop = self.shared.stop.load(Ordering::Relaxed);
             let now = Instant::now();
             while let Some(number) = self.timers.pop(now) {
                 self.alarm(number, now)?;
             }
-            let until = self.timers.next(now + GLANCE);
-            let Some((datagram, source)) = self.endpoint.receive(until)? else { continue };
+            // What had arrived before it was told to stop is still read.
+            let until = if stop { now } else { self.timers.next(now + GLANCE) };
+            let Some((datagram, source)) = self.endpoint.receive(until)? else {
+                if stop {
+                    return Ok(());
+                }
+                continue;
+            };
             let text = datagram.to_owned();
             if let Some(message) = Message::read(&text)
                 && let Some(method) = message.method()
@@ -223,7 +230,6 @@ impl Desk {
                 self.request(method, &message, &String::from_utf8_lossy(&text), source)?;
             }
         }
-        Ok(())
     }
 
     fn request(&mut self, method: &str, message: &Message<'_>, text: &str, source: SocketAddr) -> Result<()> {
@@ -279,6 +285,7 @@ impl Desk {
             at: now,
             invites: 0,
             transactions: 0,
+            repeats: 0,
             acks: 0,
             byes: 0,
             cancels: 0,
@@ -314,8 +321,7 @@ impl Desk {
         let callee = &self.callees[number];
         if message.branch() == callee.branch {
             self.note(number, |seen| seen.invites += 1);
-            let (answer, peer) = (callee.answer.clone(), callee.peer);
-            return if answer.is_empty() { Ok(()) } else { self.endpoint.send(answer.as_bytes(), peer) };
+            return if callee.answer.is_empty() { Ok(()) } else { self.repeat(number) };
         }
         match (message.tag("To"), &callee.phase) {
             (Some(tag), Phase::Up | Phase::Answered(_)) if tag == callee.to_tag => {
@@ -387,6 +393,12 @@ impl Desk {
         self.endpoint.send(callee.answer.as_bytes(), callee.peer)
     }
 
+    fn repeat(&mut self, number: usize) -> Result<()> {
+        self.note(number, |seen| seen.repeats += 1);
+        let callee = &self.callees[number];
+        self.endpoint.send(callee.answer.as_bytes(), callee.peer)
+    }
+
     fn accept(&mut self, number: usize) -> Result<()> {
         self.answer(number, "200 OK", "")?;
         self.note(number, |seen| seen.answered = true);
@@ -454,7 +466,7 @@ impl Desk {
             Phase::Refused(repeat) | Phase::Answered(repeat) => match repeat.next(now) {
                 Some(at) => {
                     self.timers.set(number, at);
-                    self.endpoint.send(callee.answer.as_bytes(), callee.peer)
+                    self.repeat(number)
                 }
                 // Nobody listens any more (RFC 3261 sections 13.3.1.4 and 17.2.1). A call without an ACK stays: its BYE
                 // may still come.

@@ -17,14 +17,19 @@ const ALONE: [(&str, &str); 1] = [("kernel_race", "two CPUs must often be in the
 /// Beginnings of the names of those that take longest. They start first, so that no lane is left with one at the end.
 const LONG: [&str; 3] = ["scenario_", "daemon_", "property"];
 
+/// Where it is said what happens.
+type Say<'a> = &'a (dyn Fn(&str) + Sync);
+
 /// Runs all programs. True if every one of them succeeded.
 pub(super) fn run(programs: Vec<Program>, account: &Mutex<Account>) -> Result<bool> {
+    // A terminal that is gone must not end the run.
+    let say = |text: &str| drop(stderr().write_all(text.as_bytes()));
     let (alone, mut together): (Vec<_>, Vec<_>) = programs.into_iter().partition(is_alone);
     together.sort_by_key(urgency);
     // One waits more than it works, so there is work for one more than there are CPUs.
     let lanes = thread::available_parallelism().map_or(1, usize::from) + 1;
-    let side_by_side = in_lanes(together, lanes, account)?;
-    Ok(in_lanes(alone, 1, account)? && side_by_side)
+    let side_by_side = in_lanes(together, lanes, account, &say)?;
+    Ok(in_lanes(alone, 1, account, &say)? && side_by_side)
 }
 
 fn is_alone(program: &Program) -> bool {
@@ -36,13 +41,13 @@ fn urgency(program: &Program) -> usize {
     LONG.iter().position(|beginning| program.name.starts_with(beginning)).unwrap_or(LONG.len())
 }
 
-fn in_lanes(programs: Vec<Program>, lanes: usize, account: &Mutex<Account>) -> Result<bool> {
+fn in_lanes(programs: Vec<Program>, lanes: usize, account: &Mutex<Account>, say: Say<'_>) -> Result<bool> {
     let queue = Mutex::new(programs.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let lane = || -> Result<bool> {
         let mut good = true;
         while let Some(program) = next() {
-            good &= watch(&program, account)?;
+            good &= watch(&program, account, say)?;
         }
         Ok(good)
     };
@@ -55,14 +60,14 @@ fn in_lanes(programs: Vec<Program>, lanes: usize, account: &Mutex<Account>) -> R
 }
 
 /// Runs a program to its end, then shows what it printed, in one piece. True if it succeeded.
-fn watch(program: &Program, account: &Mutex<Account>) -> Result<bool> {
-    say(format_args!("    Running {}\n", program.selection));
+fn watch(program: &Program, account: &Mutex<Account>, say: Say<'_>) -> Result<bool> {
+    say(&format!("    Running {}\n", program.selection));
     let began = Instant::now();
     let (status, text) =
         output(program).with_context(|| format!("cannot run {}", program.executable.display()))?;
     let took = began.elapsed().as_secs_f64();
     let ended = if status.success() { "ok".into() } else { format!("FAILED, {status},") };
-    say(format_args!("--- {}: {ended} in {took:.1} s\n{text}", program.selection));
+    say(&format!("--- {}: {ended} in {took:.1} s\n{text}", program.selection));
     let mut account = account.lock().unwrap_or_else(PoisonError::into_inner);
     text.lines().for_each(|line| account.tally.add(line));
     if !status.success() {
@@ -92,11 +97,6 @@ fn again(program: &Program, text: &str) -> Vec<String> {
         [] => vec![command],
         tests => tests.iter().map(|test| format!("{command} {test}")).collect(),
     }
-}
-
-/// A terminal that is gone must not end the run.
-fn say(what: std::fmt::Arguments<'_>) {
-    let _ = stderr().lock().write_fmt(what);
 }
 
 #[cfg(test)]
@@ -131,11 +131,13 @@ mod tests {
 
     #[test]
     fn a_program_that_fails_fails_all_and_the_others_still_run() -> Result<()> {
-        let account = Mutex::default();
+        let (account, said) = (Mutex::default(), Mutex::new(String::new()));
+        let say = |text: &str| said.lock().expect("nobody panics").push_str(text);
         let good = Program { executable: "/bin/true".into(), ..program("good") };
         let programs = vec![program("bad"), good.clone(), program("worse")];
-        assert!(!in_lanes(programs, 2, &account)?);
-        assert!(in_lanes(vec![good.clone(), good], 2, &account)?);
+        assert!(!in_lanes(programs, 2, &account, &say)?);
+        assert!(in_lanes(vec![good.clone(), good], 2, &account, &say)?);
+        assert_eq!(said.into_inner().expect("nobody panicked").matches("good: ok in").count(), 3);
         let mut again = account.into_inner().expect("nobody panicked").again;
         again.sort();
         assert_eq!(again, ["cargo test -p lb-tests --test bad", "cargo test -p lb-tests --test worse"]);
