@@ -1,8 +1,8 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
 use super::{
-    health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent, run, start::Options,
-    telemetry::Feeding, trial::Trial,
+    health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent, remote::Remote,
+    run, start::Options, telemetry::Feeding, trial::Trial,
 };
 use crate::{
     config::Config,
@@ -13,6 +13,7 @@ use crate::{
     },
     dataplane::{
         attach::{self, Attachment},
+        clock::{Clock, Now},
         load::Programs,
         neighbours::Neighbours,
         tables::Tables,
@@ -24,6 +25,7 @@ use crate::{
         self,
         backend::BackendDetail,
         facts::Facts,
+        lists::{BackendList, DialogList},
         services::RecentView,
         status::{DaemonView, Status},
     },
@@ -99,6 +101,7 @@ pub struct Daemon {
     pub(super) reload_refused: Option<String>,
     pub(super) measures: Measures,
     pub(super) watching: Watching,
+    pub(super) remote: Remote,
 }
 
 impl Daemon {
@@ -136,6 +139,7 @@ impl Daemon {
         }
         self.end_trial().await;
         self.serve_metrics();
+        self.serve_api();
         run::notify(&[NotifyState::Watchdog]);
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed && Instant::now() >= self.census_due {
@@ -182,15 +186,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
-    pub(super) fn write_facts(&self) {
-        let facts = Facts {
+    /// What the maps do not say.
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
             node: self.config.node.name.clone(),
             config: self.options.config.clone(),
             differences: self.wishes.differences(&self.config, &self.kept),
-        };
-        if let Err(e) = facts.write(&self.options.places.facts()) {
-            tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
+        }
+    }
+
+    /// Leaves that where the CLI finds it, also when the daemon is gone.
+    pub(super) fn write_facts(&self) {
+        let path = self.options.places.facts();
+        if let Err(e) = self.facts().write(&path) {
+            tracing::warn!("cannot write {}: {e}", path.display());
         }
     }
 
@@ -215,6 +224,7 @@ impl Daemon {
             reload_refused: self.reload_refused.clone(),
             trial: self.trial.as_ref().map(Trial::view),
             metrics: self.watching.view(),
+            api: self.remote.view(),
             unresolved: unresolved.collect(),
             health: self.health(),
             slow_path: self.slow_path_view(),
@@ -231,6 +241,23 @@ impl Daemon {
         let detail = BackendDetail { unresolved, ..BackendDetail::from_maps(view) };
         let detail = detail.with(&self.config, &self.wishes);
         Ok(BackendDetail { health: self.health_of(name), explanation: self.explanation(name), ..detail })
+    }
+
+    /// All backends, without their dialogs.
+    pub(super) fn backend_list(&self) -> Result<BackendList, Failure> {
+        let names = self.neighbours.links().into_iter().map(|l| (l.ifindex, l.name)).collect();
+        Ok(BackendList {
+            backends: view::backends::backends(&self.tables.maps, &names)?,
+            health: self.health(),
+            differences: self.facts().differences,
+        })
+    }
+
+    /// What is known of a Call-ID.
+    pub(super) fn dialogs_of(&self, call_id: &str) -> Result<DialogList, Failure> {
+        let reading = Clock::open(&self.options.places.pins).and_then(|clock| clock.read());
+        let now = reading.ok().map(|reading| Now { jiffies: reading.jiffies, hz: self.hz });
+        DialogList::from_maps(&self.tables, call_id, now)
     }
 
     /// Ends the daemon. The data plane stays unless this was an ephemeral run.

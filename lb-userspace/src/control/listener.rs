@@ -2,7 +2,7 @@
 //! login there, so nothing can be changed.
 
 use super::{
-    api::{self, Commands},
+    api::{self, Within},
     daemon::Daemon,
 };
 use crate::view::status::MetricsView;
@@ -58,16 +58,16 @@ const BACKLOG: u32 = 64;
 /// What listens, if anything.
 #[derive(Debug, Default)]
 pub(super) struct Watching {
-    commands: Option<Commands>,
+    within: Option<Within>,
     wanted: Option<SocketAddr>,
     task: Option<JoinHandle<()>>,
     deaf: Option<String>,
 }
 
 impl Watching {
-    /// How commands get to the daemon.
-    pub(super) fn connect(&mut self, commands: Commands) {
-        self.commands = Some(commands);
+    /// How requests get to the daemon.
+    pub(super) fn connect(&mut self, within: Within) {
+        self.within = Some(within);
     }
 
     pub(super) fn view(&self) -> Option<MetricsView> {
@@ -82,7 +82,7 @@ impl Watching {
         if let Some(task) = self.task.take() {
             task.abort();
         }
-        let (Some(address), Some(commands)) = (wanted, &self.commands) else {
+        let (Some(address), Some(within)) = (wanted, &self.within) else {
             (self.wanted, self.deaf) = (wanted, None);
             return;
         };
@@ -91,7 +91,7 @@ impl Watching {
         match listen(address) {
             Ok(listener) => {
                 tracing::info!("metrics are served at http://{address}/metrics");
-                self.task = Some(tokio::spawn(serve(listener, api::watching_only(commands.clone()))));
+                self.task = Some(tokio::spawn(serve(listener, api::watching_only(within.clone()))));
                 self.deaf = None;
             }
             Err(e) => {
@@ -119,7 +119,11 @@ impl Daemon {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Listens at an address.
+///
+/// # Errors
+/// The kernel's: somebody else listens there, or it is no address of this host.
+pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A daemon that was just replaced leaves connections behind.
     socket.set_reuseaddr(true)?;

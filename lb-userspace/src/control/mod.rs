@@ -4,7 +4,7 @@
 //! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a
 //!   file. * [`trial`]: a reload that is undone unless somebody confirms it.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket;
-//!   [`openapi`] describes it.
+//!   [`openapi`] describes it. * `remote`, `gate`: the same over TCP, and who may come in.
 //!
 //! Stopping it, in whatever way, leaves the data plane at work.
 
@@ -13,6 +13,7 @@ pub mod change;
 pub mod client;
 pub mod daemon;
 pub mod file;
+mod gate;
 pub mod hash_key;
 mod health;
 mod listener;
@@ -22,6 +23,7 @@ mod network;
 pub mod openapi;
 pub mod recent;
 pub mod reload;
+mod remote;
 pub mod run;
 mod slow_path;
 mod standings;

@@ -47,9 +47,12 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     };
     let mut events = Some(events);
     let (commands, mut inbox) = mpsc::channel(16);
-    api::serve(&places.socket(), commands.clone())?;
-    daemon.watching.connect(commands);
+    let within = api::Within::new(commands, places.pins.clone());
+    api::serve(&places.socket(), within.clone())?;
+    daemon.watching.connect(within.clone());
     daemon.serve_metrics();
+    daemon.remote.connect(within);
+    daemon.serve_api();
     notify(&[NotifyState::Ready]);
     tracing::info!("ready");
 

@@ -10,6 +10,7 @@ use super::{
     lock,
     measure::Measures,
     recent::Recent,
+    remote::Remote,
     slow_path, state,
     telemetry::Feeding,
     trial,
@@ -71,7 +72,9 @@ pub async fn check_host(
 /// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
 pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Failure> {
     let loaded = file::load(&options.config, warn)?;
-    let (Loaded { config, text, .. }, trial) = trial::at_start(loaded, &options)?;
+    let (loaded, trial) = trial::at_start(loaded, &options)?;
+    let access = file::access(&loaded, &options.config)?;
+    let Loaded { config, text, .. } = loaded;
     host::check_capabilities()?;
     let lock = lock::take(&options.places)?;
     let pins = &options.places.pins;
@@ -134,6 +137,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         reload_refused: None,
         measures: Measures::default(),
         watching: Watching::default(),
+        remote: Remote::new(access),
     };
     daemon.listen_slowly();
     daemon.write_facts();
