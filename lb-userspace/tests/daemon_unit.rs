@@ -13,7 +13,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    net::TcpListener,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        net::UnixDatagram,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
@@ -152,6 +156,64 @@ fn the_daemon_makes_no_system_call_that_the_unit_forbids() -> Result<()> {
     ensure!(made.contains("bpf") && made.len() > 20, "strace saw {made:?}");
     let forbidden: Vec<&String> = made.difference(&allowed).collect();
     ensure!(forbidden.is_empty(), "the unit's SystemCallFilter forbids {forbidden:?}");
+    Ok(())
+}
+
+/// What systemd is told, until this comes: all of it, a message a line.
+fn told_until(socket: &UnixDatagram, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    let mut bytes = [0; 4096];
+    loop {
+        let length = socket.recv(&mut bytes).with_context(|| format!("only {told:?}"))?;
+        let message = std::str::from_utf8(&bytes[..length])?.trim_end().replace('\n', " ");
+        told.push(message);
+        if told.last().is_some_and(|message| wanted(message)) {
+            return Ok(told);
+        }
+    }
+}
+
+#[test]
+fn systemd_is_told_what_the_daemon_does() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let path = bench.folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let path = path.to_str().context("a path of ours")?;
+    let daemon = bench.start_with(&[("NOTIFY_SOCKET", path)], &[])?;
+    let steering = "STATUS=steering 1 service to 2 backends on front";
+    let told = told_until(&socket, |message| message.starts_with("READY=1"))?;
+    assert_eq!(told, [format!("READY=1 {steering}")]);
+    told_until(&socket, |message| message == "WATCHDOG=1")?;
+
+    // Two of three answer no probe: nobody listens there, and the host says so.
+    let probed = "health = { probe = \"tcp\" }\n";
+    let config = bench.config(&["front"], &BACKENDS).replace("[[backend]]", &format!("{probed}[[backend]]"));
+    let config = config.replacen(probed, "", 1);
+    bench.configure(&(config + probed))?;
+    let _listener = bench.far.enter(|| TcpListener::bind((BACKENDS[0], 5060)))??;
+    bench.json(&["reload", "--dry-run"])?;
+    bench.json(&["reload"])?;
+    let steering = "STATUS=steering 1 service to 3 backends on front";
+    let told = told_until(&socket, |message| message.starts_with("READY=1"))?;
+    ensure!(told.last().is_some_and(|message| message.contains(steering)), "{told:?}");
+    let reloading: Vec<&String> = told.iter().filter(|message| message.contains("RELOADING=1")).collect();
+    ensure!(reloading.len() == 1, "a dry run is no reload: {told:?}");
+    let time = reloading[0].strip_prefix("RELOADING=1 MONOTONIC_USEC=").context("no time")?;
+    ensure!(time.parse::<u64>()? > 0, "{time}");
+    told_until(&socket, |message| message.ends_with(&format!("{steering}; 2 down")))?;
+
+    bench.configure("[node]")?;
+    bench.ask(&["reload"])?.refused(1, &["is refused"]);
+    drop(daemon);
+    let told = told_until(&socket, |message| message.starts_with("STOPPING=1"))?;
+    ensure!(
+        !told.iter().any(|message| message.contains("RELOADING")),
+        "what is refused is not begun: {told:?}"
+    );
+    let end = "STOPPING=1 STATUS=the program goes on steering on front without the daemon";
+    assert_eq!(told.last().map(String::as_str), Some(end));
     Ok(())
 }
 

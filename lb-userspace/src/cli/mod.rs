@@ -77,9 +77,8 @@ struct Cli {
 impl Cli {
     /// The way to the daemon that is meant.
     fn way(&self) -> Result<Way, Failure> {
-        let usage = |message: &str, remedy: &str| {
-            Err(Failure::new(Kind::Usage, "usage", message).remedy(remedy))
-        };
+        let usage =
+            |message: &str, remedy: &str| Err(Failure::new(Kind::Usage, "usage", message).remedy(remedy));
         match (&self.api, &self.token_file, &self.ca) {
             (None, None, None) => Ok(Way::Socket(self.places().socket())),
             (None, ..) => {
@@ -88,12 +87,8 @@ impl Cli {
             (Some(_), ..) if let Some(why) = routes::stays_here(self.command.name()) => {
                 usage(&format!("this command works without a daemon elsewhere: {why}"), "remove --api")
             }
-            (Some(_), None, _) => {
-                usage("the API is for those who show a token", "add --token-file FILE")
-            }
-            (Some(api), Some(token_file), ca) => {
-                Remote::new(api, token_file, ca.clone()).map(Way::Remote)
-            }
+            (Some(_), None, _) => usage("the API is for those who show a token", "add --token-file FILE"),
+            (Some(api), Some(token_file), ca) => Remote::new(api, token_file, ca.clone()).map(Way::Remote),
         }
     }
 

@@ -97,11 +97,7 @@ fn read(api: &Api, text: &str, report: &mut Report<'_>) -> Option<Access> {
     Some(Access { listen: api.listen, token: full?, read_token, tls })
 }
 
-fn tls(
-    identity: &Identity,
-    place: impl Fn(&str) -> Span,
-    report: &mut Report<'_>,
-) -> Option<ServerConfig> {
+fn tls(identity: &Identity, place: impl Fn(&str) -> Span, report: &mut Report<'_>) -> Option<ServerConfig> {
     let chain = certificates(&identity.certificate)
         .map_err(|words| report.error(Code::BadFile, place("certificate"), words));
     let key = key(&identity.key).map_err(|words| report.error(Code::BadFile, place("key"), words));

@@ -58,10 +58,7 @@ pub(super) const BROKEN: &[Case] = &[
         "[api]\nlisten = '10.0.0.1:1'\ntoken_file = '/t'\ncertificate = 'c'\nkey = '/k/'\n",
         &[(BadPath, 23), (BadPath, 24)],
     ),
-    (
-        "[api]\nlisten = '127.0.0.1:1'\ntoken_file = '/t'\nread_token_file = '/t'\n",
-        &[(DuplicateItem, 23)],
-    ),
+    ("[api]\nlisten = '127.0.0.1:1'\ntoken_file = '/t'\nread_token_file = '/t'\n", &[(DuplicateItem, 23)]),
     (
         "[metrics]\nlisten = '127.0.0.1:1'\n[api]\nlisten = '127.0.0.1:1'\ntoken_file = '/t'\n",
         &[(DuplicateAddress, 23)],

@@ -82,7 +82,8 @@ impl Remote {
         if url.path != "/" {
             return Err(wrong("it has a path"));
         }
-        let host = url.place.host.clone().ok_or_else(|| wrong("there is no backend whose host it could be"))?;
+        let host =
+            url.place.host.clone().ok_or_else(|| wrong("there is no backend whose host it could be"))?;
         if !url.tls && !is_loopback(&host) {
             return Err(wrong("the token would cross the network for everybody to see"));
         }
@@ -170,14 +171,8 @@ fn call_within<T: DeserializeOwned>(
     })
 }
 
-fn request(
-    way: &Way,
-    method: Method,
-    path: &str,
-    body: Vec<u8>,
-) -> Result<Request<Full<Bytes>>, Failure> {
-    let mut request =
-        Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
+fn request(way: &Way, method: Method, path: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, Failure> {
+    let mut request = Request::builder().method(method).uri(path).header(CONTENT_TYPE, "application/json");
     request = match way {
         Way::Socket(_) => request.header(HOST, "sipsteer"),
         Way::Remote(remote) => {
@@ -260,7 +255,8 @@ mod tests {
         let path = folder.path().join("token");
         fs::write(&path, "0123456789abcdef0123456789abcdef\n").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        let way = |address: &str| Remote::new(address, &path, None).map(|remote| Way::Remote(remote).to_string());
+        let way =
+            |address: &str| Remote::new(address, &path, None).map(|remote| Way::Remote(remote).to_string());
         for (address, told) in [
             ("https://lb1.example.com:9443", "at https://lb1.example.com:9443"),
             ("https://10.0.0.1/", "at https://10.0.0.1:443"),

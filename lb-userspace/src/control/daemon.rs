@@ -1,8 +1,8 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
 use super::{
-    health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent, remote::Remote,
-    run, start::Options, telemetry::Feeding, trial::Trial,
+    ended::Ended, health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent,
+    remote::Remote, start::Options, telemetry::Feeding, trial::Trial,
 };
 use crate::{
     config::Config,
@@ -35,7 +35,6 @@ use lb_common::map::{
     backend::{name_of, will},
     settings::Settings,
 };
-use sd_notify::NotifyState;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -100,6 +99,9 @@ pub struct Daemon {
     pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
     pub(super) measures: Measures,
+    pub(super) ended: Ended,
+    /// What systemd was told last that it does.
+    pub(super) announced: String,
     pub(super) watching: Watching,
     pub(super) remote: Remote,
 }
@@ -134,13 +136,13 @@ impl Daemon {
         self.look_at_traffic();
         self.feed();
         self.follow_standings();
-        if let Err(failure) = self.note_recent() {
+        if let Err(failure) = self.note_recent().and_then(|()| self.note_ended()) {
             tracing::error!("{failure}");
         }
         self.end_trial().await;
         self.serve_metrics();
         self.serve_api();
-        run::notify(&[NotifyState::Watchdog]);
+        self.announce();
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed && Instant::now() >= self.census_due {
             if let Err(failure) = self.release_removed() {

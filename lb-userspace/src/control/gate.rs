@@ -112,8 +112,9 @@ impl Refusal {
     fn failure(self) -> Failure {
         let failure = |code, message: &str| Failure::new(Kind::Permission, code, message);
         match self {
-            Refusal::NoToken => failure("no_token", "the API is for those who show a token")
-                .remedy("send the header `Authorization: Bearer TOKEN` once, with the token in api.token_file"),
+            Refusal::NoToken => failure("no_token", "the API is for those who show a token").remedy(
+                "send the header `Authorization: Bearer TOKEN` once, with the token in api.token_file",
+            ),
             Refusal::WrongToken => failure("wrong_token", "nobody has this token")
                 .remedy("send the token in api.token_file, or in api.read_token_file to look"),
             Refusal::MayOnlyLook => failure("may_only_look", "who has this token may only look")

@@ -98,6 +98,7 @@ impl Daemon {
             started: self.since.started.as_second(),
             process: process(),
             sources: self.telemetry_ages(),
+            calls_ended: self.ended.count(),
         };
         let snapshot = Snapshot::of(&self.status()?, &counters(&self.tables.maps)?, &own);
         metrics::text(snapshot, self.measures.registry())

@@ -8,10 +8,12 @@
 //!
 //! Stopping it, in whatever way, leaves the data plane at work.
 
+mod announce;
 pub mod api;
 pub mod change;
 pub mod client;
 pub mod daemon;
+mod ended;
 pub mod file;
 mod gate;
 pub mod hash_key;

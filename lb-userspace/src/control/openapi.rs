@@ -259,7 +259,7 @@ fn operation(route: &Route, requests: &mut SchemaGenerator, answers: &mut Schema
     let mut operation = json!({ "summary": route.summary, "responses": responses });
     if let Some((_, rest)) = route.path.split_once('{') {
         let name = rest.split('}').next().unwrap_or_default();
-        let schema = json!({ "type": "string" });
+        let schema = json!({ "type": "string", "minLength": 1 });
         operation["parameters"] = json!([{ "name": name, "in": "path", "required": true, "schema": schema }]);
     }
     if let Some((of, required)) = route.request {

@@ -1,6 +1,7 @@
 //! Another configuration while calls go on.
 
 use super::{
+    announce,
     daemon::Daemon,
     file, hash_key, health,
     start::{self, check_settings},
@@ -169,9 +170,17 @@ impl Daemon {
         Ok(Candidate { loaded, access, interfaces, settings, standings, model })
     }
 
-    /// Makes a configuration hold.
+    /// Makes a configuration hold, and tells systemd of it.
     pub(super) async fn take(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
-        let Candidate { loaded, access, interfaces, settings, standings, model } = self.candidate(loaded).await?;
+        announce::reloading();
+        let result = self.take_quietly(loaded).await;
+        self.announce_ready();
+        result
+    }
+
+    async fn take_quietly(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
+        let Candidate { loaded, access, interfaces, settings, standings, model } =
+            self.candidate(loaded).await?;
         let config = loaded.config;
         if config.node.interfaces != self.config.node.interfaces {
             self.attach_all(&config, &interfaces)?;

@@ -11,7 +11,6 @@ use crate::{
 };
 use futures_util::{FutureExt, StreamExt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sd_notify::NotifyState;
 use std::{future::pending, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -53,7 +52,7 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     daemon.serve_metrics();
     daemon.remote.connect(within);
     daemon.serve_api();
-    notify(&[NotifyState::Ready]);
+    daemon.announce_ready();
     tracing::info!("ready");
 
     let mut tick = interval(TICK);
@@ -99,7 +98,7 @@ async fn run_async(options: Options) -> Result<(), Failure> {
             Some(command) = inbox.recv() => daemon.obey(command).await,
         }
     }
-    notify(&[NotifyState::Stopping]);
+    daemon.announce_end();
     daemon.stop()
 }
 
@@ -117,13 +116,6 @@ async fn next(events: &mut Option<Events>) -> Option<Event> {
     match events {
         Some(events) => events.next().await,
         None => pending().await,
-    }
-}
-
-/// Tells systemd, if it started us.
-pub(super) fn notify(states: &[NotifyState]) {
-    if let Err(e) = sd_notify::notify(states) {
-        tracing::debug!("cannot notify systemd: {e}");
     }
 }
 

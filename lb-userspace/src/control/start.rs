@@ -4,6 +4,7 @@
 use super::{
     Places,
     daemon::{Daemon, Since},
+    ended::Ended,
     file, hash_key,
     health::{self, Ears, Wards},
     listener::Watching,
@@ -136,6 +137,8 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         recent: Recent::default(),
         reload_refused: None,
         measures: Measures::default(),
+        ended: Ended::default(),
+        announced: String::new(),
         watching: Watching::default(),
         remote: Remote::new(access),
     };

@@ -226,8 +226,7 @@ impl Status {
             metrics.filter_map(|m| Some(format!("no metrics at {}: {}", m.listen, m.deaf.as_ref()?))),
         );
         let api = self.daemon.iter().filter_map(|d| d.api.as_ref());
-        attention
-            .extend(api.filter_map(|a| Some(format!("no API at {}: {}", a.listen, a.deaf.as_ref()?))));
+        attention.extend(api.filter_map(|a| Some(format!("no API at {}: {}", a.listen, a.deaf.as_ref()?))));
         attention.extend(self.daemon.iter().filter_map(|d| d.trial.as_ref()).map(about_trial));
         let attached = self.interfaces.iter().any(|i| i.ifindex != 0);
         let disabled = |b: &BackendView| {
