@@ -312,3 +312,44 @@ fn the_daemon_works_with_the_unit_s_capabilities_and_without_root() -> Result<()
     assert_eq!(bench.program_on("front")?, None);
     Ok(())
 }
+
+/// The one word of a number that systemd tells.
+fn number(text: &str) -> Result<u64> {
+    text.parse().with_context(|| format!("{text:?} is no number"))
+}
+
+#[test]
+fn a_real_systemd_starts_reloads_restarts_and_stops_it() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let config = |backends: &[&str]| {
+        let key = bench.folder.path().join("hash.key");
+        bench.config(&["front"], backends).replace(key.to_str().unwrap_or_default(), "/etc/sipsteer/hash.key")
+    };
+    let over = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=100ms\n";
+    let systemd = Systemd::boot(&bench, &config(&BACKENDS[..2]), over)?;
+    let property = |name: &str| systemd.property(name);
+    let steers = || Ok(bench.program_on("front")?.is_some());
+    let status = || Ok::<_, anyhow::Error>((property("ActiveState")?, property("StatusText")?));
+    let steering = |count: u32| format!("steering 1 service to {count} backends on front");
+    assert_eq!(status()?, ("active".to_owned(), steering(2)));
+    let first = property("MainPID")?;
+    let owner = systemd.succeed(&["ps", "-o", "user=", "-p", &first])?;
+    ensure!(owner == "sipsteer" && steers()?, "{owner}");
+    // After the network is set up, which is what its interfaces are.
+    let when = |unit: &str, property: &str| {
+        let words = ["systemctl", "show", "--value", "--property", property, unit];
+        number(&systemd.succeed(&words)?)
+    };
+    let network = when("network.target", "ActiveEnterTimestampMonotonic")?;
+    ensure!(network > 0 && network <= when("sipsteer.service", "ExecMainStartTimestampMonotonic")?);
+
+    // A reload is seen to succeed, or to fail; then what held holds.
+    let write = |text: &str| {
+        let path = bench.folder.path().join("new.toml");
+        fs::write(&path, text)?;
+        systemd.succeed(&["cp", "/dev/stdin", "/etc/sipsteer/sipsteer.toml"]).map(drop)
+    };
+    let _ = write;
+    Ok(())
+}

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 pub(crate) mod certificates;
+pub(crate) mod systemd;
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::{
