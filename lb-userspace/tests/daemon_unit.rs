@@ -21,7 +21,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{BACKENDS, BINARY, Bench, PATIENCE};
+use support::{BACKENDS, BINARY, Bench, PATIENCE, systemd::Systemd};
 
 /// Most exposure that we accept, in tenths, as `systemd-analyze security` counts it: 10.0 is everything.
 const EXPOSURE: u32 = 25;
@@ -64,7 +64,7 @@ fn the_unit_says_what_the_daemon_relies_on() -> Result<()> {
         ("RuntimeDirectory", "sipsteer"),
         ("StateDirectory", "sipsteer"),
         // Without it the bpf file system would be read-only, like the rest of /sys.
-        ("ReadWritePaths", "/sys/fs/bpf /etc/sipsteer"),
+        ("ReadWritePaths", "/sys/fs/bpf/sipsteer /etc/sipsteer"),
     ] {
         assert_eq!(values(&unit, key), [value], "{key}");
     }
@@ -329,7 +329,7 @@ fn a_real_systemd_starts_reloads_restarts_and_stops_it() -> Result<()> {
     let over = "[Service]\nWatchdogSec=2\nTimeoutAbortSec=1\nRestartSec=100ms\n";
     let systemd = Systemd::boot(&bench, &config(&BACKENDS[..2]), over)?;
     let property = |name: &str| systemd.property(name);
-    let steers = || Ok(bench.program_on("front")?.is_some());
+    let steers = || -> Result<bool> { Ok(bench.program_on("front")?.is_some()) };
     let status = || Ok::<_, anyhow::Error>((property("ActiveState")?, property("StatusText")?));
     let steering = |count: u32| format!("steering 1 service to {count} backends on front");
     assert_eq!(status()?, ("active".to_owned(), steering(2)));
@@ -337,7 +337,7 @@ fn a_real_systemd_starts_reloads_restarts_and_stops_it() -> Result<()> {
     let owner = systemd.succeed(&["ps", "-o", "user=", "-p", &first])?;
     ensure!(owner == "sipsteer" && steers()?, "{owner}");
     // After the network is set up, which is what its interfaces are.
-    let when = |unit: &str, property: &str| {
+    let when = |unit: &str, property: &str| -> Result<u64> {
         let words = ["systemctl", "show", "--value", "--property", property, unit];
         number(&systemd.succeed(&words)?)
     };
@@ -345,11 +345,42 @@ fn a_real_systemd_starts_reloads_restarts_and_stops_it() -> Result<()> {
     ensure!(network > 0 && network <= when("sipsteer.service", "ExecMainStartTimestampMonotonic")?);
 
     // A reload is seen to succeed, or to fail; then what held holds.
-    let write = |text: &str| {
-        let path = bench.folder.path().join("new.toml");
-        fs::write(&path, text)?;
-        systemd.succeed(&["cp", "/dev/stdin", "/etc/sipsteer/sipsteer.toml"]).map(drop)
+    systemd.configure(&config(&BACKENDS))?;
+    systemd.succeed(&["systemctl", "reload", "sipsteer"])?;
+    assert_eq!(status()?, ("active".to_owned(), steering(3)));
+    systemd.configure("[node]")?;
+    ensure!(systemd.run(&["systemctl", "reload", "sipsteer"])?.status != 0, "a broken file was taken");
+    assert_eq!(status()?, ("active".to_owned(), steering(3)));
+    assert_eq!(property("MainPID")?, first);
+    systemd.configure(&config(&BACKENDS))?;
+
+    // Killed, it comes back, and the program was there all the time.
+    let restarted = |times: u64| {
+        wait_until("it is back", PATIENCE, || {
+            ensure!(steers()?, "the program is gone");
+            Ok(number(&property("NRestarts")?)? == times && property("ActiveState")? == "active")
+        })
+        .with_context(|| systemd.journal())
     };
-    let _ = write;
+    systemd.succeed(&["systemctl", "kill", "--kill-who=main", "--signal=KILL", "sipsteer"])?;
+    restarted(1)?;
+    let second = property("MainPID")?;
+    assert_ne!(second, first);
+    // So does one that hangs, which the watchdog finds: its loop feeds it.
+    systemd.succeed(&["systemctl", "kill", "--kill-who=main", "--signal=STOP", "sipsteer"])?;
+    restarted(2)?;
+    ensure!(systemd.journal().contains("Watchdog timeout"), "{}", systemd.journal());
+    assert_eq!(status()?, ("active".to_owned(), steering(3)));
+
+    // Stopped, it leaves the program at work, and does not come back.
+    systemd.succeed(&["systemctl", "stop", "sipsteer"])?;
+    assert_eq!(
+        (property("ActiveState")?, property("Result")?),
+        ("inactive".to_owned(), "success".to_owned())
+    );
+    ensure!(steers()? && number(&property("NRestarts")?)? == 2);
+    ensure!(systemd.journal().contains("the data plane goes on steering on front"), "{}", systemd.journal());
+    systemd.succeed(&["sipsteer", "detach"])?;
+    ensure!(!steers()?);
     Ok(())
 }

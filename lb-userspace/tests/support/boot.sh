@@ -31,6 +31,10 @@ for device in null zero full random urandom tty; do
     mount --bind "/dev/$device" "dev/$device"
 done
 mkdir dev/pts dev/shm old
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
 pivot_root . old
 umount -l /old
+# The user, who must be there before the service starts.
+systemd-sysusers /usr/lib/sysusers.d/sipsteer.conf
 exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /usr/lib/systemd/systemd --unit=sipsteer-test.target

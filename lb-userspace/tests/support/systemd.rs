@@ -16,8 +16,7 @@ use std::{
 };
 
 /// Where the host's cgroups are, of version 1 with systemd's hierarchy, or of version 2 alone.
-const CGROUPS: [&str; 3] =
-    ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+const CGROUPS: [&str; 3] = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
 /// What systemd need not do for this.
 const MASKED: [&str; 11] = [
     "dev-hugepages.mount",
@@ -69,18 +68,31 @@ impl<'b> Systemd<'b> {
         let systemd = Systemd { bench, process, _cgroups: cleanup };
         wait_until("sipsteer is active", PATIENCE, || {
             ensure!(systemd.process.status()?.is_none(), "systemd ended; {}", systemd.process.last_words());
-            Ok(systemd.property("ActiveState").is_ok_and(|state| state == "active"))
+            // Before it listens it says nothing.
+            let state = systemd.property("ActiveState").unwrap_or_default();
+            let restarts = systemd.property("NRestarts").unwrap_or_default();
+            ensure!(["", "0"].contains(&restarts.as_str()), "it does not start");
+            Ok(state == "active")
         })
         .with_context(|| systemd.journal())?;
         Ok(systemd)
     }
 
-    /// Runs a command beside systemd to its end.
-    pub(crate) fn run(&self, words: &[&str]) -> Result<Said> {
+    /// systemd's process id, seen from here.
+    fn first(&self) -> Result<String> {
         let pid = self.process.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let first = children.split_whitespace().next().context("systemd is not there")?;
-        Ok(output(Command::new("nsenter").args(["--all", "--target", first]).args(words))?.into())
+        Ok(children.split_whitespace().next().context("systemd is not there")?.to_owned())
+    }
+
+    /// Runs a command beside systemd to its end.
+    pub(crate) fn run(&self, words: &[&str]) -> Result<Said> {
+        Ok(output(Command::new("nsenter").args(["--all", "--target", &self.first()?]).args(words))?.into())
+    }
+
+    /// Writes another configuration.
+    pub(crate) fn configure(&self, text: &str) -> Result<()> {
+        Ok(fs::write(format!("/proc/{}/root/etc/sipsteer/sipsteer.toml", self.first()?), text)?)
     }
 
     /// Runs a command that must succeed, and returns its words.
