@@ -115,6 +115,13 @@ impl<'b> Systemd<'b> {
     }
 }
 
+impl Drop for Systemd<'_> {
+    fn drop(&mut self) {
+        // `unshare` does not listen to less. It takes everything within along.
+        let _ = self.process.kill();
+    }
+}
+
 fn hierarchies() -> impl Iterator<Item = PathBuf> {
     CGROUPS.iter().map(PathBuf::from).filter(|path| path.join("cgroup.procs").exists())
 }
