@@ -1,10 +1,12 @@
 //! The API over TCP: the same routes as on the socket, for those who show a token; bounded, whoever comes.
 
 mod api;
+mod certificates;
 mod support;
 
 use anyhow::{Context, Result, ensure};
 use api::{Api, Stream, fuzz};
+use certificates::{Authority, Signed, encrypt, write};
 use lb_tests::{needs_bpf, process::wait_until};
 use serde_json::{Value, json};
 use std::{
@@ -15,10 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use support::{
-    BACKENDS, Bench, PATIENCE, Said,
-    certificates::{Authority, Signed, encrypt, write},
-};
+use support::{BACKENDS, Bench, PATIENCE, Said};
 use tokio_rustls::rustls::ClientConfig;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

@@ -1,9 +1,11 @@
 //! Sources of telemetry with real parts: a page of metrics behind TLS and a password, and a server that answers probes with
 //! what it says of its load (RFC 7339).
 
+mod certificates;
 mod support;
 
 use anyhow::{Context, Result, ensure};
+use certificates::{Authority, write};
 use lb_tests::{needs_bpf, process::wait_until};
 use std::{
     io::{Read, Write},
@@ -15,10 +17,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use support::{
-    BACKENDS, Bench, PATIENCE,
-    certificates::{Authority, write},
-};
+use support::{BACKENDS, Bench, PATIENCE};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How soon a server notices what it is told.

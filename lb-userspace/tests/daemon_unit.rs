@@ -1,6 +1,7 @@
 //! The unit for systemd: as closed as it claims to be, and open enough for the daemon to do its work without being root.
 
 mod support;
+mod systemd;
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::{
@@ -21,7 +22,8 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{BACKENDS, BINARY, Bench, PATIENCE, systemd::Systemd};
+use support::{BACKENDS, BINARY, Bench, PATIENCE};
+use systemd::Systemd;
 
 /// Most exposure that we accept, in tenths, as `systemd-analyze security` counts it: 10.0 is everything.
 const EXPOSURE: u32 = 25;

@@ -139,8 +139,7 @@ fn least(without: Option<&Key>, with: Option<(&str, &str)>) -> String {
     let mut text = String::new();
     for (section, keys) in LEAST {
         let once = ["node", "dialogs", "answers", "metrics", "api", "health", "controller"];
-        let header =
-            if once.contains(&section) { format!("[{section}]") } else { format!("[[{section}]]") };
+        let header = if once.contains(&section) { format!("[{section}]") } else { format!("[[{section}]]") };
         text.push_str(&format!("{header}\n"));
         for (key, value) in
             keys.iter().filter(|(k, _)| without.is_none_or(|w| w.section != section || w.name != *k))

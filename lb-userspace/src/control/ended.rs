@@ -30,7 +30,10 @@ impl Ended {
     }
 
     fn note(&mut self, now: BTreeMap<u16, Carried>) {
-        let Some(last) = self.last.replace(now.clone()) else { return };
+        let Some(last) = self.last.take() else {
+            self.last = Some(now);
+            return;
+        };
         for (id, carried) in &now {
             // An id that is given to another backend begins anew.
             let before = last.get(id).copied().filter(|before| before.begun <= carried.begun);
@@ -41,6 +44,7 @@ impl Ended {
         let gone = last.iter().filter(|(id, _)| !now.contains_key(id));
         self.balance += gone.map(|(_, carried)| signed(carried.channels)).sum::<i64>();
         self.count = self.count.max(u64::try_from(self.balance).unwrap_or_default());
+        self.last = Some(now);
     }
 }
 

@@ -4,21 +4,13 @@
 use super::{
     api::{self, Within},
     daemon::Daemon,
+    guests,
 };
 use crate::view::status::MetricsView;
-use axum::{Router, serve::Listener};
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use axum::serve::Listener;
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream, unix},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    net::{UnixListener, UnixStream, unix},
     task::JoinHandle,
     time::sleep,
 };
@@ -50,10 +42,8 @@ impl Listener for Door {
     }
 }
 
-/// Most connections at a time; further ones wait. Prometheus keeps one.
+/// Most connections for metrics at a time. Prometheus needs one.
 const CONNECTIONS: usize = 16;
-/// Connections that the kernel lets wait.
-const BACKLOG: u32 = 64;
 
 /// What listens, if anything.
 #[derive(Debug, Default)]
@@ -88,10 +78,11 @@ impl Watching {
         };
         let told = self.wanted == wanted && self.deaf.is_some();
         self.wanted = wanted;
-        match listen(address) {
+        match guests::listen(address) {
             Ok(listener) => {
                 tracing::info!("metrics are served at http://{address}/metrics");
-                self.task = Some(tokio::spawn(serve(listener, api::watching_only(within.clone()))));
+                let router = api::watching_only(within.clone());
+                self.task = Some(tokio::spawn(guests::serve(listener, CONNECTIONS, || None, router)));
                 self.deaf = None;
             }
             Err(e) => {
@@ -116,80 +107,5 @@ impl Daemon {
     /// Serves metrics at the address of the configuration and nowhere else; tries again where that did not work.
     pub(super) fn serve_metrics(&mut self) {
         self.watching.follow(self.config.metrics);
-    }
-}
-
-/// Listens at an address.
-///
-/// # Errors
-/// The kernel's: somebody else listens there, or it is no address of this host.
-pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A daemon that was just replaced leaves connections behind.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-async fn serve(listener: TcpListener, router: Router) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    if let Err(e) = axum::serve(Bounded { listener, room }, router).await {
-        tracing::error!("metrics are no longer served: {e}");
-    }
-}
-
-/// Takes so many connections and no more, so that strangers cannot use up the daemon's file descriptors.
-struct Bounded {
-    listener: TcpListener,
-    room: Arc<Semaphore>,
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // Nobody closes the semaphore.
-        let permit = self.room.clone().acquire_owned().await.ok();
-        let (stream, from) = Listener::accept(&mut self.listener).await;
-        (Connection { stream, _permit: permit }, from)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        TcpListener::local_addr(&self.listener)
-    }
-}
-
-/// A connection and its place among those that there may be.
-struct Connection {
-    stream: TcpStream,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

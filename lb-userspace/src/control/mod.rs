@@ -4,7 +4,8 @@
 //! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a
 //!   file. * [`trial`]: a reload that is undone unless somebody confirms it.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket;
-//!   [`openapi`] describes it. * `remote`, `gate`: the same over TCP, and who may come in.
+//!   [`openapi`] describes it. * `remote`, `gate`, `guests`: the same over TCP, who may come in, and
+//!   what is borne.
 //!
 //! Stopping it, in whatever way, leaves the data plane at work.
 
@@ -16,6 +17,7 @@ pub mod daemon;
 mod ended;
 pub mod file;
 mod gate;
+mod guests;
 pub mod hash_key;
 mod health;
 mod listener;

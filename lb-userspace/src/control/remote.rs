@@ -1,48 +1,23 @@
 //! The API over TCP, where the configuration names an address. It has a thread of its own: what strangers make it compute and
 //! wait for never holds up the daemon's loop.
-//!
-//! A connection carries one request, and everything about it is bounded: how many there are, how long each may take, how large
-//! its head and its body may be.
 
 use super::{
     api::{self, Within},
     daemon::Daemon,
-    gate::{Gate, Peer},
-    listener::listen,
+    gate::Gate,
+    guests,
 };
 use crate::{config::Access, view::status::ApiView};
-use axum::{Extension, Router};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    runtime::Builder,
-    sync::{Semaphore, oneshot},
-    time::{sleep, timeout},
-};
+use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
 
 /// Most connections at a time; further ones wait.
 const CONNECTIONS: usize = 64;
-/// Longest time until a connection is encrypted, and again until its request's head is there.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Longest life of a connection: the time for an answer, and some for its way.
-const LIFE: Duration = Duration::from_secs(api::TIME_LIMIT.as_secs() + 15);
-/// Largest head of a request, in bytes, and most header fields.
-const LARGEST_HEAD: usize = 16 * 1024;
-const MOST_HEADERS: usize = 64;
-/// How long to wait after nobody could be let in, mostly because there is no file descriptor left.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What listens, if anything.
 #[derive(Debug, Default)]
@@ -135,7 +110,7 @@ impl Daemon {
 
 impl Open {
     fn new(access: &Access, within: &Within) -> io::Result<Open> {
-        let listener = listen(access.listen)?.into_std()?;
+        let listener = guests::listen(access.listen)?.into_std()?;
         let gate = Gate::new(access.clone());
         let router = api::guarded(within.clone(), gate.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -143,11 +118,13 @@ impl Open {
         let own = gate.clone();
         let thread = thread::Builder::new().name("api".to_owned()).spawn(move || {
             runtime.block_on(async {
+                let listener = match TcpListener::from_std(listener) {
+                    Ok(listener) => listener,
+                    Err(e) => return tracing::error!("the API is not served: {e}"),
+                };
                 tokio::select! {
                     _ = stopped => {}
-                    ended = serve(listener, own, router) => if let Err(e) = ended {
-                        tracing::error!("the API is no longer served: {e}");
-                    },
+                    () = guests::serve(listener, CONNECTIONS, || own.acceptor(), router) => {}
                 }
             });
             // Who counts dialogs meanwhile is not waited for.
@@ -155,58 +132,4 @@ impl Open {
         })?;
         Ok(Open { address: access.listen, gate, stop: Some(stop), thread: Some(thread) })
     }
-}
-
-/// Lets people in, so many at a time.
-async fn serve(listener: TcpListener, gate: Arc<Gate>, router: Router) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        // Nobody closes the semaphore.
-        let place = room.clone().acquire_owned().await.ok();
-        let (stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(e) => {
-                tracing::warn!("nobody can be let in to the API: {e}");
-                sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let router = router.clone().layer(Extension(Peer(from)));
-        let gate = gate.clone();
-        tokio::spawn(async move {
-            match timeout(LIFE, encrypted(stream, &gate, router)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(why)) => tracing::debug!("a connection to the API from {from}: {why}"),
-                Err(_) => tracing::debug!("a connection to the API from {from} took too long"),
-            }
-            drop(place);
-        });
-    }
-}
-
-async fn encrypted(stream: TcpStream, gate: &Gate, router: Router) -> Result<(), String> {
-    match gate.acceptor() {
-        Some(acceptor) => {
-            let stream = timeout(PATIENCE, acceptor.accept(stream)).await;
-            let stream = stream.map_err(|_| "nothing comes".to_owned())?.map_err(|e| format!("TLS: {e}"))?;
-            exchange(stream, router).await
-        }
-        None => exchange(stream, router).await,
-    }
-}
-
-/// One request and its answer.
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    router: Router,
-) -> Result<(), String> {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .max_buf_size(LARGEST_HEAD)
-        .max_headers(MOST_HEADERS)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    connection.await.map_err(|e| e.to_string())
 }

@@ -457,7 +457,7 @@ mod tests {
     #[test]
     fn names_and_help_are_as_prometheus_wants_them() {
         for (number, metric) in METRICS.iter().enumerate() {
-            let Metric { name, kind, help, labels } = metric;
+            let Metric { name, help, labels, .. } = metric;
             let words: Vec<&str> = name.split('_').collect();
             let plain = |word: &&str| {
                 !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())

@@ -1,9 +1,6 @@
 //! A balancer and one neighbour, each in its own namespace, and the `sipsteer` binary between them.
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
-pub(crate) mod certificates;
-pub(crate) mod systemd;
-
 use anyhow::{Context, Result, ensure};
 use lb_tests::{
     cleanup::Cleanup,

@@ -1,7 +1,7 @@
 //! A real systemd as the first process of its own small world, in a bench's balancer: its root is this host's, and what is
 //! written there goes to memory.
 
-use super::{BINARY, Bench, PATIENCE, Said};
+use crate::support::{BINARY, Bench, PATIENCE, Said};
 use anyhow::{Context, Result, ensure};
 use lb_tests::{
     cleanup::Cleanup,
@@ -46,7 +46,7 @@ impl<'b> Systemd<'b> {
         let files = bench.folder.path().join("over");
         fs::create_dir(&folder)?;
         install(&files, config, over)?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/boot.sh");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/systemd/boot.sh");
         // A cgroup of its own, which is the root of those that systemd sees.
         let name = format!("sipsteer-{}", bench.balancer.name());
         let cgroups: Vec<PathBuf> = hierarchies().map(|path| path.join(&name)).collect();
@@ -55,8 +55,7 @@ impl<'b> Systemd<'b> {
         for path in &cgroups {
             enter.push_str(&format!("mkdir -p '{0}' && echo $$ > '{0}/cgroup.procs' && ", path.display()));
         }
-        let own = cgroups.clone();
-        let cleanup = Cleanup::new(move || own.iter().for_each(|path| remove(path)));
+        let cleanup = Cleanup::new(move || cgroups.iter().for_each(|path| remove(path)));
         let command = format!(
             "{enter}exec unshare --mount --pid --ipc --uts --cgroup --fork --kill-child=KILL sh '{}' '{}' '{}'",
             script.display(),

@@ -1,4 +1,5 @@
 //! Certificates of tests: an authority, and those it signs.
+#![allow(dead_code, reason = "every test binary uses its own part")]
 
 use anyhow::{Context, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
@@ -39,17 +40,17 @@ impl Authority {
 
     /// A certificate for this name or address.
     pub(crate) fn sign(&self, name: &str) -> Result<Signed> {
-        self.sign_with(CertificateParams::new([name.to_owned()])?)
+        self.sign_with(&CertificateParams::new([name.to_owned()])?)
     }
 
     /// The same, but its time is over.
     pub(crate) fn sign_expired(&self, name: &str) -> Result<Signed> {
         let mut params = CertificateParams::new([name.to_owned()])?;
         (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
-        self.sign_with(params)
+        self.sign_with(&params)
     }
 
-    fn sign_with(&self, params: CertificateParams) -> Result<Signed> {
+    fn sign_with(&self, params: &CertificateParams) -> Result<Signed> {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?.pem();
         Ok(Signed { certificate, key: key.serialize_pem() })
