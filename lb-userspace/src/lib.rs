@@ -4,7 +4,7 @@
 //! * [`dataplane`]: the only door to the kernel. * [`control`]: the daemon. * [`view`]: what people look at.
 //! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do. * [`reference`](mod@reference): SIP, read slowly.
 //! * [`slowpath`]: answers of the balancer itself. * [`probe`]: asks backends how they are.
-//! * [`telemetry`]: what servers say of themselves.
+//! * [`telemetry`]: what servers say of themselves. * `tls`: whose certificates count.
 
 pub mod cli;
 pub mod config;
@@ -16,6 +16,7 @@ pub mod probe;
 pub mod reference;
 pub mod slowpath;
 pub mod telemetry;
+mod tls;
 pub mod view;
 
 pub use dataplane::OBJECT;

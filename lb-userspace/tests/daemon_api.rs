@@ -4,13 +4,9 @@
 mod api;
 mod support;
 
-use anyhow::{Context, Result, ensure};
-use api::{Api, generate::requests};
+use anyhow::{Result, ensure};
+use api::{Api, fuzz};
 use lb_tests::needs_bpf;
-use proptest::{
-    strategy::{Strategy, ValueTree},
-    test_runner::{Config, TestRunner},
-};
 use serde_json::{Value, json};
 use support::{BACKENDS, Bench};
 
@@ -32,7 +28,7 @@ fn every_route_answers_as_the_document_says() -> Result<()> {
         json!({ "change": "backend-limit", "name": "sw1", "max_cps": 80, "max_channels": "unlimited" });
     let weight = json!({ "change": "backend-weight", "name": "sw1", "weight": "file", "dry_run": true });
     let zone = json!({ "change": "zone-will", "name": "here", "enabled": true, "until_restart": true });
-    let good: [(&str, &str, Option<Value>); 19] = [
+    let good: [(&str, &str, Option<Value>); 24] = [
         ("post", "/v1/change", Some(drain)),
         ("post", "/v1/change", Some(limit)),
         ("post", "/v1/change", Some(weight)),
@@ -46,7 +42,12 @@ fn every_route_answers_as_the_document_says() -> Result<()> {
         ("post", "/v1/reload", None),
         ("post", "/v1/telemetry", Some(report)),
         ("get", "/v1/health", None),
+        ("get", "/v1/facts", None),
+        ("get", "/v1/backends", None),
         ("get", "/v1/backends/{name}", None),
+        ("get", "/v1/zones", None),
+        ("get", "/v1/services", None),
+        ("get", "/v1/dialogs/{call_id}", None),
         ("get", "/v1/counters", None),
         ("get", "/v1/openapi.json", None),
         ("get", "/metrics", None),
@@ -71,7 +72,7 @@ fn every_route_answers_as_the_document_says() -> Result<()> {
 
 /// A path of the document with a name in it.
 fn of_sw1(path: &str) -> String {
-    path.replace("{name}", "sw1")
+    path.replace("{name}", "sw1").replace("{call_id}", "a%2Fb%40example.com")
 }
 
 #[test]
@@ -93,6 +94,10 @@ fn what_is_not_described_is_not_there() -> Result<()> {
         let answer = api.ask("get", path, None)?;
         assert_eq!((answer.status, &answer.json()?["error"]["code"]), (404, &json!("not_found")), "{path}");
     }
+    for path in ["/v1/backends/%ff", "/v1/dialogs/%ff"] {
+        let answer = api.ask("get", path, None)?;
+        assert_eq!((answer.status, &answer.json()?["error"]["code"]), (422, &json!("bad_request")), "{path}");
+    }
     // What serde would take for an object.
     for body in ["[]", "[true]", "null", "\"\"", "{\"dryrun\":true}", "{\"dry_run\":null}", "{", "{}{}"] {
         let answer = api.ask("post", "/v1/reload", Some(body.as_bytes()))?;
@@ -112,38 +117,5 @@ fn no_request_from_the_document_harms_the_daemon() -> Result<()> {
     let bench = Bench::new()?;
     let daemon = bench.start(&["--ephemeral"])?;
     let api = Api::of(&bench)?;
-    let strategy = requests(api.document());
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
-    let (mut taken, mut refused) = (0, 0);
-    let mut before = api.holds()?;
-    for _ in 0..count {
-        let request = strategy.new_tree(&mut runner).map_err(|e| anyhow::anyhow!("{e}"))?.current();
-        let answer = api.ask(&request.method, &request.path, request.body.as_deref())?;
-        let told = || format!("{request:?}: {answer:?}");
-        api.check(&request.method, &request.template, &answer).with_context(told)?;
-        ensure!(answer.status < 500 || request.path == "/readyz", "{}", told());
-        ensure!(
-            !request.refused_by_schema || answer.status == 422,
-            "taken, although the document forbids it: {}",
-            told()
-        );
-        let unread = answer.status == 422 && answer.json()?["error"]["code"] == "bad_request";
-        ensure!(!request.valid || !unread, "not read, although the document allows it: {}", told());
-        let after = api.holds()?;
-        if answer.status == 200 {
-            taken += 1;
-        } else {
-            refused += 1;
-            ensure!(after == before, "refused, and it changed something: {}\n{before}\n{after}", told());
-        }
-        before = after;
-        ensure!(daemon.status()?.is_none(), "the daemon is gone after {}", told());
-    }
-    ensure!(
-        taken > count / 20 && refused > count / 20,
-        "{taken} taken, {refused} refused: a lopsided generator"
-    );
-    ensure!(!daemon.log().contains("panicked"), "{}", daemon.log());
-    println!("{taken} requests were taken, {refused} refused");
-    Ok(())
+    fuzz(&api, &daemon, count)
 }

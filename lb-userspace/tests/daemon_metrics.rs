@@ -3,6 +3,8 @@
 mod support;
 
 use anyhow::{Context, Result, ensure};
+use aya::maps::{Array, Map, MapData};
+use lb_common::map::{load::Load, name};
 use lb_tests::{command::run, needs_bpf, process::wait_until};
 use serde_json::{Value, json};
 use sipsteer::view::metrics::{Kind, METRICS};
@@ -22,7 +24,7 @@ const HISTOGRAMS: [&str; 3] = [
     "sipsteer_backend_probe_duration_seconds",
 ];
 /// The names that dashboards rely on, as text shows them.
-const PROMISED: [&str; 31] = [
+const PROMISED: [&str; 32] = [
     "sipsteer_build_info",
     "sipsteer_config_last_reload_successful",
     "sipsteer_config_last_reload_success_timestamp_seconds",
@@ -31,6 +33,7 @@ const PROMISED: [&str; 31] = [
     "sipsteer_verdict_info",
     "sipsteer_requests_total",
     "sipsteer_calls_started_total",
+    "sipsteer_calls_ended_total",
     "sipsteer_calls_rejected_total",
     "sipsteer_calls_redirected_total",
     "sipsteer_backend_channels",
@@ -251,6 +254,28 @@ fn counters_never_fall_while_things_change() -> Result<()> {
     let after = counters(&scrape(&bench)?.0);
     for (key, value) in before.iter().filter(|(key, _)| key.starts_with("sipsteer_packets")) {
         ensure!(after[key] >= *value, "{key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn calls_that_are_over_are_counted_wherever_they_ended() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let _daemon = bench.start(&["--ephemeral"])?;
+    let pinned = Map::from_map_data(MapData::from_pin(bench.pins.join(name::BACKEND_LOADS))?)?;
+    let mut loads: Array<MapData, Load> = pinned.try_into()?;
+    // What the program counts: calls that began at sw1 and at sw2, and those in progress. A channel is taken before the other one
+    // is given back here, so that no look in between finds more calls over than there are.
+    for (begun, channels, ended) in
+        [([0, 0], [0, 0], 0), ([5, 0], [2, 0], 3), ([5, 0], [0, 1], 4), ([6, 2], [0, 0], 8)]
+    {
+        for (id, (calls, channels)) in [0, 1].into_iter().zip(begun.into_iter().zip(channels)).rev() {
+            loads.set(id, Load { calls, channels, ..Load::default() }, 0)?;
+        }
+        wait_until("they are counted", PATIENCE, || {
+            Ok(scrape(&bench)?.0.get("sipsteer_calls_ended_total{}") == Some(&f64::from(ended)))
+        })?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The unit for systemd: as closed as it claims to be, and open enough for the daemon to do its work without being root.
 
 mod support;
+mod systemd;
 
 use anyhow::{Context, Result, ensure};
 use lb_tests::{
@@ -13,11 +14,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    net::TcpListener,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        net::UnixDatagram,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
 use support::{BACKENDS, BINARY, Bench, PATIENCE};
+use systemd::Systemd;
 
 /// Most exposure that we accept, in tenths, as `systemd-analyze security` counts it: 10.0 is everything.
 const EXPOSURE: u32 = 25;
@@ -60,7 +66,7 @@ fn the_unit_says_what_the_daemon_relies_on() -> Result<()> {
         ("RuntimeDirectory", "sipsteer"),
         ("StateDirectory", "sipsteer"),
         // Without it the bpf file system would be read-only, like the rest of /sys.
-        ("ReadWritePaths", "/sys/fs/bpf /etc/sipsteer"),
+        ("ReadWritePaths", "/sys/fs/bpf/sipsteer /etc/sipsteer"),
     ] {
         assert_eq!(values(&unit, key), [value], "{key}");
     }
@@ -152,6 +158,64 @@ fn the_daemon_makes_no_system_call_that_the_unit_forbids() -> Result<()> {
     ensure!(made.contains("bpf") && made.len() > 20, "strace saw {made:?}");
     let forbidden: Vec<&String> = made.difference(&allowed).collect();
     ensure!(forbidden.is_empty(), "the unit's SystemCallFilter forbids {forbidden:?}");
+    Ok(())
+}
+
+/// What systemd is told, until this comes: all of it, a message a line.
+fn told_until(socket: &UnixDatagram, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    let mut bytes = [0; 4096];
+    loop {
+        let length = socket.recv(&mut bytes).with_context(|| format!("only {told:?}"))?;
+        let message = std::str::from_utf8(&bytes[..length])?.trim_end().replace('\n', " ");
+        told.push(message);
+        if told.last().is_some_and(|message| wanted(message)) {
+            return Ok(told);
+        }
+    }
+}
+
+#[test]
+fn systemd_is_told_what_the_daemon_does() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let path = bench.folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let path = path.to_str().context("a path of ours")?;
+    let daemon = bench.start_with(&[("NOTIFY_SOCKET", path)], &[])?;
+    let steering = "STATUS=steering 1 service to 2 backends on front";
+    let told = told_until(&socket, |message| message.starts_with("READY=1"))?;
+    assert_eq!(told, [format!("READY=1 {steering}")]);
+    told_until(&socket, |message| message == "WATCHDOG=1")?;
+
+    // Two of three answer no probe: nobody listens there, and the host says so.
+    let probed = "health = { probe = \"tcp\" }\n";
+    let config = bench.config(&["front"], &BACKENDS).replace("[[backend]]", &format!("{probed}[[backend]]"));
+    let config = config.replacen(probed, "", 1);
+    bench.configure(&(config + probed))?;
+    let _listener = bench.far.enter(|| TcpListener::bind((BACKENDS[0], 5060)))??;
+    bench.json(&["reload", "--dry-run"])?;
+    bench.json(&["reload"])?;
+    let steering = "STATUS=steering 1 service to 3 backends on front";
+    let told = told_until(&socket, |message| message.starts_with("READY=1"))?;
+    ensure!(told.last().is_some_and(|message| message.contains(steering)), "{told:?}");
+    let reloading: Vec<&String> = told.iter().filter(|message| message.contains("RELOADING=1")).collect();
+    ensure!(reloading.len() == 1, "a dry run is no reload: {told:?}");
+    let time = reloading[0].strip_prefix("RELOADING=1 MONOTONIC_USEC=").context("no time")?;
+    ensure!(time.parse::<u64>()? > 0, "{time}");
+    told_until(&socket, |message| message.ends_with(&format!("{steering}; 2 down")))?;
+
+    bench.configure("[node]")?;
+    bench.ask(&["reload"])?.refused(1, &["is refused"]);
+    drop(daemon);
+    let told = told_until(&socket, |message| message.starts_with("STOPPING=1"))?;
+    ensure!(
+        !told.iter().any(|message| message.contains("RELOADING")),
+        "what is refused is not begun: {told:?}"
+    );
+    let end = "STOPPING=1 STATUS=the program goes on steering on front without the daemon";
+    assert_eq!(told.last().map(String::as_str), Some(end));
     Ok(())
 }
 
@@ -248,5 +312,83 @@ fn the_daemon_works_with_the_unit_s_capabilities_and_without_root() -> Result<()
     // Only root takes it off for good.
     assert_eq!(bench.ask(&["detach"])?.status, 0);
     assert_eq!(bench.program_on("front")?, None);
+    Ok(())
+}
+
+/// The one word of a number that systemd tells.
+fn number(text: &str) -> Result<u64> {
+    text.parse().with_context(|| format!("{text:?} is no number"))
+}
+
+/// SIPSTEER_WATCHDOG=1 adds a daemon that hangs, which takes its time.
+#[test]
+fn a_real_systemd_starts_reloads_restarts_and_stops_it() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let config = |backends: &[&str]| {
+        let key = bench.folder.path().join("hash.key");
+        bench.config(&["front"], backends).replace(key.to_str().unwrap_or_default(), "/etc/sipsteer/hash.key")
+    };
+    let long = std::env::var_os("SIPSTEER_WATCHDOG").is_some();
+    let over = if long { "WatchdogSec=5\nTimeoutAbortSec=1\n" } else { "" };
+    let over = format!("[Service]\nRestartSec=100ms\n{over}");
+    let systemd = Systemd::boot(&bench, &config(&BACKENDS[..2]), &over)?;
+    let property = |name: &str| systemd.property(name);
+    let steers = || -> Result<bool> { Ok(bench.program_on("front")?.is_some()) };
+    let status = || Ok::<_, anyhow::Error>((property("ActiveState")?, property("StatusText")?));
+    let steering = |count: u32| format!("steering 1 service to {count} backends on front");
+    assert_eq!(status()?, ("active".to_owned(), steering(2)));
+    let first = property("MainPID")?;
+    let owner = systemd.succeed(&["ps", "-o", "user=", "-p", &first])?;
+    ensure!(owner == "sipsteer" && steers()?, "{owner}");
+    // After the network is set up, which is what its interfaces are.
+    let when = |unit: &str, property: &str| -> Result<u64> {
+        let words = ["systemctl", "show", "--value", "--property", property, unit];
+        number(&systemd.succeed(&words)?)
+    };
+    let network = when("network.target", "ActiveEnterTimestampMonotonic")?;
+    ensure!(network > 0 && network <= when("sipsteer.service", "ExecMainStartTimestampMonotonic")?);
+
+    // A reload is seen to succeed, or to fail; then what held holds.
+    systemd.configure(&config(&BACKENDS))?;
+    systemd.succeed(&["systemctl", "reload", "sipsteer"])?;
+    assert_eq!(status()?, ("active".to_owned(), steering(3)));
+    systemd.configure("[node]")?;
+    ensure!(systemd.run(&["systemctl", "reload", "sipsteer"])?.status != 0, "a broken file was taken");
+    assert_eq!(status()?, ("active".to_owned(), steering(3)));
+    assert_eq!(property("MainPID")?, first);
+    systemd.configure(&config(&BACKENDS))?;
+
+    // Killed, it comes back, and the program was there all the time.
+    let restarted = |times: u64| {
+        wait_until("it is back", PATIENCE, || {
+            ensure!(steers()?, "the program is gone");
+            Ok(number(&property("NRestarts")?)? == times && property("ActiveState")? == "active")
+        })
+        .with_context(|| systemd.journal())
+    };
+    systemd.succeed(&["systemctl", "kill", "--kill-who=main", "--signal=KILL", "sipsteer"])?;
+    restarted(1)?;
+    let second = property("MainPID")?;
+    assert_ne!(second, first);
+    // So does one that hangs, which the watchdog finds: its loop feeds it.
+    if long {
+        systemd.succeed(&["systemctl", "kill", "--kill-who=main", "--signal=STOP", "sipsteer"])?;
+        restarted(2)?;
+        ensure!(systemd.journal().contains("Watchdog timeout"), "{}", systemd.journal());
+    }
+    assert_eq!(status()?, ("active".to_owned(), steering(3)));
+    let restarts = property("NRestarts")?;
+
+    // Stopped, it leaves the program at work, and does not come back.
+    systemd.succeed(&["systemctl", "stop", "sipsteer"])?;
+    assert_eq!(
+        (property("ActiveState")?, property("Result")?),
+        ("inactive".to_owned(), "success".to_owned())
+    );
+    ensure!(steers()? && property("NRestarts")? == restarts);
+    ensure!(systemd.journal().contains("the data plane goes on steering on front"), "{}", systemd.journal());
+    systemd.succeed(&["sipsteer", "detach"])?;
+    ensure!(!steers()?);
     Ok(())
 }

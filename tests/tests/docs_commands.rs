@@ -33,8 +33,17 @@ fn words(line: &str) -> Vec<String> {
 
 #[test]
 fn every_block_says_who_runs_it() -> Result<()> {
-    const MARKS: [&str; 8] =
-        ["scripts", "install", "balancer", "backend-nat", "backend-l2", "bpftool", "sipsteer", "package"];
+    const MARKS: [&str; 9] = [
+        "scripts",
+        "install",
+        "balancer",
+        "backend-nat",
+        "backend-l2",
+        "bpftool",
+        "sipsteer",
+        "package",
+        "api",
+    ];
     for block in all_blocks()? {
         ensure!(MARKS.contains(&block.mark.as_str()), "{:?} is no mark that a test knows", block.mark);
         ensure!(!block.commands.is_empty(), "an empty block is marked {}", block.mark);

@@ -111,11 +111,12 @@ fn keys() -> Result<Vec<Key>> {
 }
 
 /// What must be there, by section: the least configuration.
-const LEAST: [(&str, &[(&str, &str)]); 10] = [
+const LEAST: [(&str, &[(&str, &str)]); 11] = [
     ("node", &[("name", "\"lb1\""), ("interfaces", "[\"eth0\"]")]),
     ("dialogs", &[]),
     ("answers", &[]),
     ("metrics", &[("listen", "\"127.0.0.1:9464\"")]),
+    ("api", &[("listen", "\"127.0.0.1:9443\""), ("token_file", "\"/etc/sipsteer/api.token\"")]),
     ("health", &[]),
     ("controller", &[]),
     (
@@ -137,12 +138,8 @@ const LEAST: [(&str, &[(&str, &str)]); 10] = [
 fn least(without: Option<&Key>, with: Option<(&str, &str)>) -> String {
     let mut text = String::new();
     for (section, keys) in LEAST {
-        let header =
-            if matches!(section, "node" | "dialogs" | "answers" | "metrics" | "health" | "controller") {
-                format!("[{section}]")
-            } else {
-                format!("[[{section}]]")
-            };
+        let once = ["node", "dialogs", "answers", "metrics", "api", "health", "controller"];
+        let header = if once.contains(&section) { format!("[{section}]") } else { format!("[[{section}]]") };
         text.push_str(&format!("{header}\n"));
         for (key, value) in
             keys.iter().filter(|(k, _)| without.is_none_or(|w| w.section != section || w.name != *k))

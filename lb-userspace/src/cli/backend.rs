@@ -17,10 +17,11 @@ use crate::{
     failure::{Failure, Kind},
     view::{
         backends::{BackendView, backends, count_dialogs},
-        facts::Facts,
         health::HealthView,
+        lists::BackendList,
     },
 };
+use hyper::Method;
 use std::{collections::BTreeMap, time::Duration};
 
 /// Look at the SIP servers behind the services; drain them, limit them, weight them.
@@ -214,25 +215,35 @@ fn limit_change(name: String, limits: &[(Key, Wanted<Limit>)]) -> Result<Change,
 }
 
 fn list(arguments: &ListArguments, context: &Context) -> Result<Output, Failure> {
-    let maps = Maps::open(&context.places.pins)?;
-    let names = super::status::interface_names()?;
-    let mut views = backends(&maps, &names)?;
+    let mut list = match context.elsewhere() {
+        Some(way) => client::call(way, Method::GET, "/v1/backends")?,
+        None => from_maps(context)?,
+    };
     if let Some(zone) = &arguments.zone {
-        views.retain(|v| v.zone.as_ref() == Some(zone));
-        if views.is_empty() {
+        list.backends.retain(|v| v.zone.as_ref() == Some(zone));
+        if list.backends.is_empty() {
             return Err(Failure::bad("zone_not_found", format!("no backend is in a zone {zone:?}"))
                 .remedy("`sipsteer backend list` lists all backends with their zones"));
         }
     }
-    count_dialogs(&maps, &mut views)?;
-    let mut differences = Facts::read(&context.places.facts()).differences;
-    differences.retain(|d| d.what == "backend" && views.iter().any(|v| v.name == d.name));
-    // Nobody knows without the daemon.
-    let mut health: BTreeMap<String, HealthView> =
-        client::glance(&context.places.socket(), "/v1/health").unwrap_or_default();
-    health.retain(|name, _| views.iter().any(|v| v.name == *name));
-    let text = text(&views, &health) + &told(&differences);
-    Output::new("backends", &views, text)?.with("health", &health)?.with("differences", &differences)
+    let BackendList { backends, mut health, mut differences } = list;
+    let shown = |name: &String| backends.iter().any(|view| view.name == *name);
+    differences.retain(|d| d.what == "backend" && shown(&d.name));
+    health.retain(|name, _| shown(name));
+    let text = text(&backends, &health) + &told(&differences);
+    Output::new("backends", &backends, text)?.with("health", &health)?.with("differences", &differences)
+}
+
+fn from_maps(context: &Context) -> Result<BackendList, Failure> {
+    let maps = Maps::open(&context.places.pins)?;
+    let mut backends = backends(&maps, &super::status::interface_names()?)?;
+    count_dialogs(&maps, &mut backends)?;
+    Ok(BackendList {
+        backends,
+        // Nobody knows without the daemon.
+        health: client::glance(&context.way, "/v1/health").unwrap_or_default(),
+        differences: context.facts().differences.clone(),
+    })
 }
 
 /// Backends as a table.

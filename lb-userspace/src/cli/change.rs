@@ -32,7 +32,7 @@ pub(super) fn make(change: Change, care: Care, context: &Context) -> Result<Outp
         Change::ZoneWill { .. } => "zone",
     };
     let request = ChangeRequest { change, dry_run: care.dry_run, until_restart: care.until_restart };
-    let body: ChangeBody = client::call_with(&context.places.socket(), Method::POST, "/v1/change", &request)?;
+    let body: ChangeBody = client::call_with(&context.way, Method::POST, "/v1/change", &request)?;
     Output::new(what, &body.name, text(what, &body))?
         .with("done", &body.done)?
         .with("dry_run", &body.dry_run)?

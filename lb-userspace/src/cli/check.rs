@@ -2,13 +2,13 @@
 
 use super::{Context, default_config, output::Output};
 use crate::{
-    config::{Config, Severity},
+    config::{Config, Loaded, Severity},
     control::{file, start},
     dataplane::{adopt, attach, host, neighbours::Neighbours, pins::PinDir},
     failure::{Failure, Kind},
 };
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Look at a configuration, and at the host with --host; changes nothing.
 ///
@@ -48,10 +48,11 @@ struct FailureView {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Failure> {
     let mut warnings = None;
-    let config = file::load(&arguments.file, |w| warnings = Some(w.clone()))?.config;
+    let loaded = file::load(&arguments.file, |w| warnings = Some(w.clone()))?;
+    let config = &loaded.config;
     let warnings = warnings.unwrap_or_default();
     let mut text = warnings.render(false);
-    let findings = if arguments.host { look_at_host(&config, context)? } else { Vec::new() };
+    let findings = if arguments.host { look_at_host(&loaded, &arguments.file, context)? } else { Vec::new() };
     for finding in &findings {
         match &finding.failure {
             None => text.push_str(&format!("ok   {}\n", finding.what)),
@@ -65,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Fa
     }
     let good = findings.iter().all(|f| f.ok);
     if good {
-        text.push_str(&format!("{}: {}\n", arguments.file.display(), summary(&config)));
+        text.push_str(&format!("{}: {}\n", arguments.file.display(), summary(config)));
     }
     let warned = warnings.complaints.iter().filter(|c| c.severity == Severity::Warning).count();
     let mut output = Output::new("ok", &good, text)?
@@ -87,7 +88,8 @@ fn summary(config: &Config) -> String {
     )
 }
 
-fn look_at_host(config: &Config, context: &Context) -> Result<Vec<Finding>, Failure> {
+fn look_at_host(loaded: &Loaded, path: &Path, context: &Context) -> Result<Vec<Finding>, Failure> {
+    let config = &loaded.config;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -100,6 +102,7 @@ fn look_at_host(config: &Config, context: &Context) -> Result<Vec<Finding>, Fail
             finding("bpf file system", bpffs(pins)),
             finding("maps of an earlier run", adopt::inspect(pins, config.dialogs.max).map(drop)),
             finding("IP forwarding", host::check_forwarding(config)),
+            finding("files of the API", file::access(loaded, path).map(drop)),
         ];
         match Neighbours::connect().await {
             Ok((neighbours, _)) => {

@@ -5,10 +5,12 @@ use super::{
     output::{Output, grouped, table},
 };
 use crate::{
+    control::client,
     dataplane::maps::Maps,
     failure::Failure,
-    view::counters::{verdicts, write_errors},
+    view::counters::{CountersView, counters},
 };
+use hyper::Method;
 
 /// Show how packets left us, by verdict, and which map writes failed.
 ///
@@ -29,9 +31,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Failure> {
-    let maps = Maps::open(&context.places.pins)?;
-    let all = verdicts(&maps)?;
-    let errors = write_errors(&maps)?;
+    let CountersView { verdicts: all, write_errors: errors } = match context.elsewhere() {
+        Some(way) => client::call(way, Method::GET, "/v1/counters")?,
+        None => counters(&Maps::open(&context.places.pins)?)?,
+    };
     let rows: Vec<[String; 4]> = all
         .iter()
         .filter(|v| arguments.all || v.packets > 0)

@@ -5,13 +5,12 @@ use super::{
     output::{Output, printable, table},
 };
 use crate::{
+    control::client,
     dataplane::{clock::Clock, tables::Tables},
     failure::Failure,
-    view::{
-        dialogs::{DialogView, dialog, key_of},
-        services::services,
-    },
+    view::{dialogs::DialogView, lists::DialogList},
 };
+use hyper::Method;
 
 /// Look at calls.
 #[derive(Debug, clap::Subcommand)]
@@ -46,28 +45,20 @@ pub(super) struct ShowArguments {
 
 pub(super) fn show(arguments: &ShowArguments, context: &Context) -> Result<Output, Failure> {
     let call_id = arguments.call_id.as_str();
-    if call_id.is_empty() || call_id.contains([' ', '\t', '\r', '\n']) {
-        return Err(Failure::bad(
-            "call_id",
-            format!("{call_id:?} is no Call-ID: it ends at the first space"),
-        )
-        .remedy("give the value of the header alone, in quotes"));
-    }
-    let pins = &context.places.pins;
-    let tables = Tables::open(pins)?;
-    let key = key_of(call_id, &tables.maps.settings()?);
-    // Without the clock the age is left out.
-    let now = Clock::open(pins).and_then(|clock| clock.now()).ok();
-    let mut all = services(&tables.maps)?;
+    let mut views = match context.elsewhere() {
+        Some(way) => {
+            let path = format!("/v1/dialogs/{}", client::encoded(call_id));
+            client::call::<DialogList>(way, Method::GET, &path)?.dialogs
+        }
+        None => from_maps(call_id, context)?.dialogs,
+    };
     if let Some(name) = &arguments.service {
-        all.retain(|s| s.name == *name);
-        if all.is_empty() {
+        views.retain(|view| view.service == *name);
+        if views.is_empty() {
             return Err(Failure::bad("service_not_found", format!("there is no service {name:?}"))
                 .remedy("`sipsteer service list` lists them"));
         }
     }
-    let views: Vec<DialogView> =
-        all.iter().map(|service| dialog(&tables, service, key, now)).collect::<Result<_, _>>()?;
     let known = views.iter().any(|v| v.known);
     let mut text = table(
         ["SERVICE", "BACKEND", "PHASE", "SEEN", "LISTENER"],
@@ -84,6 +75,13 @@ pub(super) fn show(arguments: &ShowArguments, context: &Context) -> Result<Outpu
         Output::new("known", &known, text)?.with("call_id", &call_id)?.with("dialogs", &views)?;
     output.status = u8::from(!known);
     Ok(output)
+}
+
+fn from_maps(call_id: &str, context: &Context) -> Result<DialogList, Failure> {
+    let pins = &context.places.pins;
+    // Without the clock the age is left out.
+    let now = Clock::open(pins).and_then(|clock| clock.now()).ok();
+    DialogList::from_maps(&Tables::open(pins)?, call_id, now)
 }
 
 fn row(view: &DialogView) -> [String; 5] {

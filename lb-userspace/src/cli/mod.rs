@@ -13,6 +13,7 @@ mod dialog;
 mod init;
 mod output;
 mod reload;
+mod routes;
 mod run;
 mod schema;
 mod service;
@@ -22,13 +23,17 @@ mod zone;
 
 use crate::{
     config,
-    control::{self, Places},
+    control::{
+        self, Places,
+        client::{self, Remote, Way},
+    },
     dataplane::pins::{self, PinDir},
     failure::{Failure, Kind},
+    view::facts::Facts,
 };
 use clap::{Parser, Subcommand};
 use output::Output;
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{cell::OnceCell, ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 /// What `--help` ends with.
 const AFTER_HELP: &str = "\
@@ -56,8 +61,41 @@ struct Cli {
     /// Where what operators want is kept.
     #[arg(long, global = true, hide = true, env = "SIPSTEER_STATE_DIR", default_value = control::STATE_DIR)]
     state_dir: PathBuf,
+    /// Ask a daemon elsewhere: https://HOST:PORT, see `[api]`.
+    #[arg(long, global = true, value_name = "URL")]
+    api: Option<String>,
+    /// The file with the token for it.
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The file with the certificate of its authority; without it those of this host count.
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
+}
+
+impl Cli {
+    /// The way to the daemon that is meant.
+    fn way(&self) -> Result<Way, Failure> {
+        let usage =
+            |message: &str, remedy: &str| Err(Failure::new(Kind::Usage, "usage", message).remedy(remedy));
+        match (&self.api, &self.token_file, &self.ca) {
+            (None, None, None) => Ok(Way::Socket(self.places().socket())),
+            (None, ..) => {
+                usage("--token-file and --ca say nothing without --api", "add --api https://HOST:PORT")
+            }
+            (Some(_), ..) if let Some(why) = routes::stays_here(self.command.name()) => {
+                usage(&format!("this command works without a daemon elsewhere: {why}"), "remove --api")
+            }
+            (Some(_), None, _) => usage("the API is for those who show a token", "add --token-file FILE"),
+            (Some(api), Some(token_file), ca) => Remote::new(api, token_file, ca.clone()).map(Way::Remote),
+        }
+    }
+
+    fn places(&self) -> Places {
+        let (pins, run_dir) = (PinDir::new(self.pin_dir.clone()), self.run_dir.clone());
+        Places { pins, run_dir, state_dir: self.state_dir.clone() }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -118,6 +156,29 @@ impl Command {
 struct Context {
     json: bool,
     places: Places,
+    /// The way to the daemon.
+    way: Way,
+    facts: OnceCell<Facts>,
+}
+
+impl Context {
+    /// The way to a daemon elsewhere; `None`: it is on this host, and so are its maps.
+    fn elsewhere(&self) -> Option<&Way> {
+        matches!(self.way, Way::Remote(_)).then_some(&self.way)
+    }
+
+    /// What the maps do not say; little of it, when nobody answers.
+    fn facts(&self) -> &Facts {
+        self.facts.get_or_init(|| match self.elsewhere() {
+            Some(way) => client::glance(way, "/v1/facts").unwrap_or_default(),
+            None => Facts::read(&self.places.facts()),
+        })
+    }
+
+    /// Name of the balancer; `None`: not known.
+    fn node(&self) -> Option<&str> {
+        Some(self.facts().node.as_str()).filter(|node| !node.is_empty())
+    }
 }
 
 /// Runs the program with its arguments.
@@ -136,13 +197,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };
-    let places = Places { pins: PinDir::new(cli.pin_dir), run_dir: cli.run_dir, state_dir: cli.state_dir };
-    let context = Context { json: cli.json, places };
     let name = cli.command.name();
-    let facts = crate::view::facts::Facts::read(&context.places.facts());
+    let way = match cli.way() {
+        Ok(way) => way,
+        Err(failure) => return output::fail(name, cli.json, &failure, None),
+    };
+    let context = Context { json: cli.json, places: cli.places(), way, facts: OnceCell::new() };
+    if context.elsewhere().is_none() {
+        // Before `detach` removes them.
+        context.facts();
+    }
     match dispatch(cli.command, &context) {
-        Ok(out) => output::print(name, context.json, &out, &facts.node),
-        Err(failure) => output::fail(name, context.json, &failure, Some(&facts.node)),
+        Ok(out) => output::print(name, context.json, &out, &context),
+        Err(failure) => output::fail(name, context.json, &failure, Some(&context)),
     }
 }
 

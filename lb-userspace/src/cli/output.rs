@@ -1,5 +1,6 @@
 //! How commands speak: a document for programs, text for people.
 
+use super::Context;
 use crate::failure::Failure;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -36,8 +37,8 @@ impl Output {
 }
 
 /// Prints what a command found.
-pub(super) fn print(command: &str, json: bool, output: &Output, node: &str) -> ExitCode {
-    let text = if json { document(command, Some(node), &output.document) } else { output.text.clone() };
+pub(super) fn print(command: &str, json: bool, output: &Output, context: &Context) -> ExitCode {
+    let text = if json { document(command, context.node(), &output.document) } else { output.text.clone() };
     if !text.is_empty() {
         write_line(&mut io::stdout().lock(), &text);
     }
@@ -45,7 +46,7 @@ pub(super) fn print(command: &str, json: bool, output: &Output, node: &str) -> E
 }
 
 /// Prints why a command failed.
-pub(super) fn fail(command: &str, json: bool, failure: &Failure, node: Option<&str>) -> ExitCode {
+pub(super) fn fail(command: &str, json: bool, failure: &Failure, context: Option<&Context>) -> ExitCode {
     if json {
         let mut error = Map::new();
         error.insert("code".to_owned(), json!(failure.code));
@@ -54,6 +55,8 @@ pub(super) fn fail(command: &str, json: bool, failure: &Failure, node: Option<&s
         if let Some(details) = &failure.details {
             error.insert("details".to_owned(), details.clone());
         }
+        // One that could not be asked need not be asked for its name.
+        let node = context.filter(|c| c.elsewhere().is_none()).and_then(Context::node);
         let fields = [("error".to_owned(), Value::Object(error))].into_iter().collect();
         write_line(&mut io::stdout().lock(), &document(command, node, &fields));
     } else {

@@ -54,7 +54,7 @@ pub(super) struct UndoArguments {}
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Failure> {
     let seconds = arguments.confirm_within.map(|time| u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
     let request = ReloadRequest { dry_run: arguments.dry_run, confirm_within_seconds: seconds };
-    let body: ReloadBody = client::call_with(&context.places.socket(), Method::POST, "/v1/reload", &request)?;
+    let body: ReloadBody = client::call_with(&context.way, Method::POST, "/v1/reload", &request)?;
     let end = match &body.undone_at {
         _ if body.dry_run => "nothing was changed".to_owned(),
         Some(until) => {
@@ -67,12 +67,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Fa
 }
 
 pub(super) fn confirm(context: &Context) -> Result<Output, Failure> {
-    let body: ConfirmBody = client::call(&context.places.socket(), Method::POST, "/v1/confirm")?;
+    let body: ConfirmBody = client::call(&context.way, Method::POST, "/v1/confirm")?;
     Output::new("confirmed", &body.confirmed, "the configuration is confirmed and stays".to_owned())
 }
 
 pub(super) fn undo(context: &Context) -> Result<Output, Failure> {
-    let body: ReloadBody = client::call(&context.places.socket(), Method::POST, "/v1/undo")?;
+    let body: ReloadBody = client::call(&context.way, Method::POST, "/v1/undo")?;
     let end = "the configuration file stays as it is and does not hold: mend it, or `sipsteer reload` takes it as it is";
     output("undone", &body, end)
 }

@@ -5,10 +5,15 @@ use super::{
     output::{Output, grouped, table},
 };
 use crate::{
+    control::client,
     dataplane::maps::Maps,
     failure::Failure,
-    view::services::{ServiceView, TierView, services},
+    view::{
+        lists::ServiceList,
+        services::{ServiceView, TierView},
+    },
 };
+use hyper::Method;
 
 /// Look at the addresses that callers send to.
 #[derive(Debug, clap::Subcommand)]
@@ -33,9 +38,11 @@ With bpftool alone:
 pub(super) struct ListArguments {}
 
 pub(super) fn list(context: &Context) -> Result<Output, Failure> {
-    let views = services(&Maps::open(&context.places.pins)?)?;
-    let text = text(&views);
-    Output::new("services", &views, text)
+    let ServiceList { services } = match context.elsewhere() {
+        Some(way) => client::call(way, Method::GET, "/v1/services")?,
+        None => ServiceList::from_maps(&Maps::open(&context.places.pins)?)?,
+    };
+    Output::new("services", &services, text(&services))
 }
 
 /// Services as a table.

@@ -14,7 +14,6 @@ use crate::{
     failure::{Failure, Kind},
     view::{
         backends::{BackendView, InterfaceNames},
-        facts::Facts,
         health::HealthView,
         status::{InterfaceView, State, Status, from_maps},
     },
@@ -44,12 +43,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Failure> {
-    let facts = Facts::read(&context.places.facts());
-    let status = match client::call::<Status>(&context.places.socket(), Method::GET, "/v1/status") {
+    let status = match client::call::<Status>(&context.way, Method::GET, "/v1/status") {
         Ok(status) => status,
-        Err(asked) => without_daemon(context, &facts).map_err(|read| better(asked, read))?,
+        Err(asked) if context.elsewhere().is_some() => return Err(asked),
+        Err(asked) => without_daemon(context).map_err(|read| better(asked, read))?,
     };
-    let first = first_line(&status, &facts);
+    let first = first_line(&status, context.node().unwrap_or("-"));
     let text = if arguments.brief { first } else { format!("{first}\n{}", details(&status)) };
     let mut output = Output::new("state", &status.state, text)?;
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(&status) {
@@ -68,11 +67,11 @@ fn better(asked: Failure, read: Failure) -> Failure {
     if asked.kind == Kind::NotRunning { read } else { asked }
 }
 
-fn without_daemon(context: &Context, facts: &Facts) -> Result<Status, Failure> {
+fn without_daemon(context: &Context) -> Result<Status, Failure> {
     let pins = &context.places.pins;
     let maps = Maps::open(pins)?;
     let mut status = from_maps(pins, &maps, &links()?)?;
-    status.differences = facts.differences.clone();
+    status.differences = context.facts().differences.clone();
     Ok(status)
 }
 
@@ -93,7 +92,7 @@ pub(super) fn interface_names() -> Result<InterfaceNames, Failure> {
     Ok(links()?.into_iter().map(|l| (l.ifindex, l.name)).collect())
 }
 
-fn first_line(status: &Status, facts: &Facts) -> String {
+fn first_line(status: &Status, node: &str) -> String {
     let state = match status.state {
         State::Ok => "OK",
         State::Degraded => "DEGRADED",
@@ -105,7 +104,7 @@ fn first_line(status: &Status, facts: &Facts) -> String {
         [one] => format!("  ({one})"),
         [one, more @ ..] => format!("  ({one}, and {} more)", more.len()),
     };
-    format!("sipsteer {version} on {}: {state}{why}", facts.node)
+    format!("sipsteer {version} on {node}: {state}{why}")
 }
 
 fn details(status: &Status) -> String {

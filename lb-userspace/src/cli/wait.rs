@@ -27,7 +27,7 @@ pub(super) fn until_empty(
     let start = Instant::now();
     let mut told = None;
     loop {
-        let status: Status = client::call(&context.places.socket(), Method::GET, "/v1/status")?;
+        let status: Status = client::call(&context.way, Method::GET, "/v1/status")?;
         let backend = status.backends.iter().find(|b| b.name == name);
         let channels = backend.map_or(0, |b| b.load.channels);
         if let Some(will) = backend.map(|b| &b.will).filter(|will| *will == "enabled") {

@@ -6,14 +6,13 @@ use super::{
     output::{Output, grouped, table},
 };
 use crate::{
+    control::client,
     core::{change::Change, wishes::Limit},
     dataplane::maps::Maps,
     failure::Failure,
-    view::{
-        services::services,
-        zones::{ZoneView, zones},
-    },
+    view::{lists::ZoneList, zones::ZoneView},
 };
+use hyper::Method;
 
 /// Look at groups of backends; take one out and put it back.
 #[derive(Debug, clap::Subcommand)]
@@ -71,9 +70,11 @@ pub(super) struct EnableArguments {
 }
 
 pub(super) fn list(context: &Context) -> Result<Output, Failure> {
-    let maps = Maps::open(&context.places.pins)?;
-    let views = zones(&maps, &services(&maps)?)?;
-    Output::new("zones", &views, text(&views))
+    let ZoneList { zones } = match context.elsewhere() {
+        Some(way) => client::call(way, Method::GET, "/v1/zones")?,
+        None => ZoneList::from_maps(&Maps::open(&context.places.pins)?)?,
+    };
+    Output::new("zones", &zones, text(&zones))
 }
 
 pub(super) fn disable(arguments: DisableArguments, context: &Context) -> Result<Output, Failure> {

@@ -4,7 +4,7 @@ use super::{
     Forwarding, MAX_TRUSTED, check_service,
     complaint::Code,
     draft::{AnswersDraft, DialogsDraft, Draft, ProbingDraft, ServiceDraft},
-    read_health,
+    read_api, read_health,
     read_telemetry::{self, MAX_TELEMETRY},
     report::{Report, quoted, words},
 };
@@ -35,6 +35,7 @@ pub(super) fn draft(draft: &Draft, report: &mut Report<'_>) {
     answers(&draft.answers, report);
     health(draft, report);
     read_telemetry::check(draft, report);
+    read_api::check(draft, report);
 }
 
 /// Upper bounds, and that there is anything at all.

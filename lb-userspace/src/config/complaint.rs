@@ -57,6 +57,10 @@ codes! {
     BadDuration = "bad-duration";
     /// Not a usable path.
     BadPath = "bad-path";
+    /// A file that the configuration names cannot be used.
+    BadFile = "bad-file";
+    /// Secrets would cross the network for everybody to see.
+    NotEncrypted = "not-encrypted";
     /// Planned, but not in this version.
     NotYet = "not-yet";
     /// A name stands twice.

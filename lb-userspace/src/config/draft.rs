@@ -15,7 +15,8 @@ pub(super) struct Draft {
     pub(super) node: Option<NodeDraft>,
     pub(super) dialogs: DialogsDraft,
     pub(super) answers: AnswersDraft,
-    pub(super) metrics: Option<SocketAddr>,
+    pub(super) metrics: Option<Spanned<SocketAddr>>,
+    pub(super) api: Option<ApiDraft>,
     /// `None`: there is no `[health]`.
     pub(super) health: Option<ProbingDraft>,
     pub(super) control: ControlDraft,
@@ -52,6 +53,15 @@ pub(super) struct AnswersDraft {
     pub(super) per_source: Option<Spanned<Option<u32>>>,
     pub(super) total: Option<u32>,
     pub(super) trusted: Vec<Spanned<Prefix>>,
+}
+
+/// `[api]`.
+pub(super) struct ApiDraft {
+    pub(super) listen: Spanned<SocketAddr>,
+    pub(super) token_file: Spanned<PathBuf>,
+    pub(super) read_token_file: Option<Spanned<PathBuf>>,
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
 }
 
 /// `[health]` or `[backend.health]`.
@@ -155,7 +165,8 @@ impl Draft {
             },
             dialogs: self.dialogs.finish(),
             answers: self.answers.finish(),
-            metrics: self.metrics,
+            metrics: self.metrics.map(|address| address.value),
+            api: self.api.map(ApiDraft::finish),
             control: self.control.finish(),
             telemetry: self.telemetry.into_iter().map(|t| t.finish(&zones)).collect::<Option<_>>()?,
             services: self.services.into_iter().map(ServiceDraft::finish).collect::<Option<_>>()?,

@@ -28,7 +28,7 @@ pub struct Loaded {
     pub text: String,
 }
 
-/// Reads a file. The only function here that touches the world.
+/// Reads a file.
 ///
 /// # Errors
 /// Every mistake of the file at once, warnings included; or one complaint if it cannot be read.

@@ -1,10 +1,12 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
 //!
-//! [`load`] reads a file, [`parse`] a text. On the way: `syntax` (what is not TOML), `read` and its like for health, services
+//! [`load`] reads a file, [`parse`] a text, [`access`] the files that `[api]` names. On the way: `syntax` (what is not TOML), `read` and its like for health, services
 //! and telemetry with `section` and `values` (each key by itself), `check` and `check_service` (what must hold
 //! between them), `draft` (what was understood so far). Complaints are gathered in a `report` and shown by `render`.
 
+mod access;
 mod answers;
+mod api;
 mod check;
 mod check_service;
 mod complaint;
@@ -12,6 +14,7 @@ mod draft;
 mod load;
 mod probing;
 mod read;
+mod read_api;
 mod read_health;
 mod read_service;
 mod read_telemetry;
@@ -24,10 +27,13 @@ mod telemetry;
 mod template;
 mod values;
 
+pub use access::{Access, access, token};
 pub use answers::{AnswerRates, NoPrefix, Prefix};
+pub use api::{Api, Identity};
 pub use complaint::{Code, Complaint, Complaints, Severity};
 pub use load::{Loaded, MAX_FILE, load, parse};
 pub use probing::{Accepted, How, Probing};
+pub use report::Words;
 pub use service::{Forwarding, FullAfterRefusal, HashBy, Overflow, Policy, Service, Tier};
 pub use telemetry::{Control, Login, Place, Source, Telemetry, Url};
 pub use template::{Answers, template};
@@ -60,6 +66,8 @@ pub struct Config {
     pub answers: AnswerRates,
     /// `[metrics]` `listen`: where metrics are served over TCP; `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// `[api]`: where the API is served over TCP; `None`: nowhere.
+    pub api: Option<Api>,
     /// How backends are fed.
     pub control: Control,
     /// Who says how backends are, in the order of the file.
@@ -182,6 +190,8 @@ pub struct Backend {
     pub probing: Option<Probing>,
 }
 
+#[cfg(test)]
+mod api_tests;
 #[cfg(test)]
 mod broken_tests;
 #[cfg(test)]

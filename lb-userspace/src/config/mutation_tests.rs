@@ -19,6 +19,12 @@ total = 5000
 trusted = ["198.51.100.0/24"]
 [metrics]
 listen = "127.0.0.1:9464"
+[api]
+listen = "198.51.100.1:9443"
+token_file = "/etc/sipsteer/api.token"
+read_token_file = "/etc/sipsteer/api-read.token"
+certificate = "/etc/sipsteer/api.pem"
+key = "/etc/sipsteer/api.key"
 [health]
 probe = "options"
 interval = "2s"

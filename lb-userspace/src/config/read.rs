@@ -4,15 +4,16 @@ use super::{
     MAX_ANSWERS, MAX_LIMIT, MAX_WEIGHT, XdpMode,
     complaint::Code,
     draft::{AnswersDraft, BackendDraft, DialogsDraft, Draft, NodeDraft, ZoneDraft},
+    read_api::read_api,
     read_health::read_health,
     read_service::read_service,
     read_telemetry::{read_control, read_telemetry},
     report::{Report, words},
-    section::{Section, boolean, integer, table, tables, text, texts},
+    section::{Section, boolean, integer, path, table, tables, text, texts},
     values::{self, Choice, choice},
 };
 use lb_common::limits;
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 use toml_span::{Span, Spanned, Value};
 
 /// Weight of a backend that sets none.
@@ -35,6 +36,7 @@ pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
         "dialogs",
         "answers",
         "metrics",
+        "api",
         "health",
         "controller",
         "telemetry",
@@ -58,6 +60,9 @@ pub(super) fn file(root: &Value<'_>, report: &mut Report<'_>) -> Draft {
     }
     if let Some(value) = table(file.get("metrics"), "[metrics]", report) {
         draft.metrics = read_metrics(value, report);
+    }
+    if let Some(value) = table(file.get("api"), "[api]", report) {
+        draft.api = read_api(value, report);
     }
     if let Some(value) = table(file.get("health"), "[health]", report) {
         // One that cannot be read is there all the same.
@@ -104,23 +109,10 @@ fn read_node(value: &Value<'_>, report: &mut Report<'_>) -> Option<NodeDraft> {
             .unwrap_or(XdpMode::Auto),
         hash_key_file: node
             .get("hash_key_file")
-            .and_then(|v| hash_key_file(v, report))
-            .unwrap_or_else(|| HASH_KEY_FILE.into()),
+            .and_then(|v| path(v, &format!("\"{HASH_KEY_FILE}\""), report))
+            .map_or_else(|| HASH_KEY_FILE.into(), |path| path.value),
         zone: optional_name(&node, "zone", report),
     })
-}
-
-/// An absolute path: the daemon's working directory is nobody's business.
-fn hash_key_file(value: &Value<'_>, report: &mut Report<'_>) -> Option<PathBuf> {
-    let path = text(value, &format!("\"{HASH_KEY_FILE}\""), report)?;
-    if path.value.starts_with('/') && !path.value.ends_with('/') && !path.value.contains('\0') {
-        return Some(path.value.into());
-    }
-    let reason = "a relative path would depend on where the daemon was started, and a directory is no file";
-    let words =
-        words("not an absolute path of a file", reason, format!("write for instance \"{HASH_KEY_FILE}\""));
-    report.error(Code::BadPath, path.span, words);
-    None
 }
 
 fn read_dialogs(value: &Value<'_>, report: &mut Report<'_>) -> DialogsDraft {
@@ -138,18 +130,27 @@ fn read_dialogs(value: &Value<'_>, report: &mut Report<'_>) -> DialogsDraft {
     DialogsDraft { max, ended, unanswered, answered, subscribed, shortened }
 }
 
-fn read_metrics(value: &Value<'_>, report: &mut Report<'_>) -> Option<SocketAddr> {
-    const EXAMPLE: &str = "\"127.0.0.1:9464\"";
+fn read_metrics(value: &Value<'_>, report: &mut Report<'_>) -> Option<Spanned<SocketAddr>> {
     let metrics = Section::new("[metrics]", value, &["listen"], report)?;
-    let listen = text(metrics.required("listen", EXAMPLE, report)?, EXAMPLE, report)?;
+    own_address(&metrics, "127.0.0.1:9464", "which Prometheus asks", report)
+}
+
+/// `listen` of something that is served over TCP; `who` says for whom.
+pub(super) fn own_address(
+    section: &Section<'_, '_>,
+    example: &str,
+    who: &str,
+    report: &mut Report<'_>,
+) -> Option<Spanned<SocketAddr>> {
+    let example = format!("\"{example}\"");
+    let listen = text(section.required("listen", &example, report)?, &example, report)?;
     let address = listen.value.parse().ok().filter(|address: &SocketAddr| address.port() != 0);
     if address.is_none() {
-        let reason = "it is an address of this host and a TCP port, which Prometheus asks";
-        let words =
-            words("not an address with a port", reason, format!("write for instance `listen = {EXAMPLE}`"));
-        report.error(Code::BadAddress, listen.span, words);
+        let reason = format!("it is an address of this host and a TCP port, {who}");
+        let remedy = format!("write for instance `listen = {example}`");
+        report.error(Code::BadAddress, listen.span, words("not an address with a port", reason, remedy));
     }
-    address
+    Some(Spanned::with_span(address?, listen.span))
 }
 
 fn read_answers(value: &Value<'_>, report: &mut Report<'_>) -> AnswersDraft {

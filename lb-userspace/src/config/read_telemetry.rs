@@ -5,12 +5,12 @@ use super::{
     draft::{ControlDraft, Draft, TelemetryDraft},
     read::required_name,
     report::{Report, quoted, words},
-    section::{Section, integer, table, text, texts, wrong_type},
+    section::{Section, integer, path, table, text, texts, wrong_type},
     telemetry::{Control, Login, Place, Source, Url},
     values,
 };
 use crate::telemetry::mapping::{self, Figure, Mapping};
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 use toml_span::{Span, Spanned, Value};
 
 /// Most sources: the daemon asks them all.
@@ -211,7 +211,7 @@ fn source(section: &Section<'_, '_>, kind: &str, report: &mut Report<'_>) -> Opt
                 report.warn(Code::NoEffect, span, words);
             }
             let ca_file = match ca_file {
-                Some(path) => Some(path?),
+                Some(path) => Some(path?.value),
                 None => None,
             };
             Some(Source::Prometheus { url: url?, mapping: mapping?, login: login?, ca_file })
@@ -230,7 +230,7 @@ fn source(section: &Section<'_, '_>, kind: &str, report: &mut Report<'_>) -> Opt
             let password = section.required("password_file", "\"/etc/sipsteer/freeswitch.password\"", report);
             let password_file =
                 password.and_then(|v| path(v, "\"/etc/sipsteer/freeswitch.password\"", report));
-            Some(Source::Freeswitch { address: address?, password_file: password_file? })
+            Some(Source::Freeswitch { address: address?, password_file: password_file?.value })
         }
         "overload-control" => Some(Source::OverloadControl),
         _ => Some(Source::Push),
@@ -261,17 +261,6 @@ fn place(section: &Section<'_, '_>, example: &str, report: &mut Report<'_>) -> O
     right(&text, Place::parse(text.value, None), example, report)
 }
 
-fn path(value: &Value<'_>, example: &str, report: &mut Report<'_>) -> Option<PathBuf> {
-    let path = text(value, example, report)?;
-    if path.value.starts_with('/') && !path.value.ends_with('/') && !path.value.contains('\0') {
-        return Some(path.value.into());
-    }
-    let reason = "a relative path would depend on where the daemon was started, and a directory is no file";
-    let words = words("not an absolute path of a file", reason, format!("write for instance {example}"));
-    report.error(Code::BadPath, path.span, words);
-    None
-}
-
 /// `username` and `password_file`, both or neither; the outer `None`: there were complaints.
 fn login(section: &Section<'_, '_>, report: &mut Report<'_>) -> Option<Option<Login>> {
     let (username, password) = (section.get("username"), section.get("password_file"));
@@ -279,7 +268,7 @@ fn login(section: &Section<'_, '_>, report: &mut Report<'_>) -> Option<Option<Lo
         (None, None) => Some(None),
         (Some(username), Some(password)) => {
             let user = text(username, "\"sipsteer\"", report);
-            let password_file = path(password, "\"/etc/sipsteer/metrics.password\"", report)?;
+            let password_file = path(password, "\"/etc/sipsteer/metrics.password\"", report)?.value;
             let user = user?;
             if user.value.is_empty() || user.value.contains(|c: char| c == ':' || c.is_control()) {
                 let reason = "a colon ends the name (RFC 7617 section 2)";

@@ -16,13 +16,14 @@ pub(super) struct Report<'a> {
 }
 
 /// What a complaint says.
-pub(super) struct Words {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words {
     /// What is wrong.
-    pub(super) message: String,
+    pub message: String,
     /// Why that is a mistake.
-    pub(super) reason: String,
+    pub reason: String,
     /// What to do about it.
-    pub(super) remedy: String,
+    pub remedy: String,
 }
 
 /// [`Words`] from anything that is text.

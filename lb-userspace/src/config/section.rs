@@ -4,6 +4,7 @@ use super::{
     complaint::Code,
     report::{Report, nearest, quoted, words},
 };
+use std::path::PathBuf;
 use toml_span::{
     Span, Spanned, Value,
     value::{Table, ValueInner},
@@ -144,6 +145,18 @@ pub(super) fn texts<'v>(
         return None;
     };
     Some(items.iter().filter_map(|item| text(item, example, report)).collect())
+}
+
+/// An absolute path of a file: the daemon's working directory is nobody's business.
+pub(super) fn path(value: &Value<'_>, example: &str, report: &mut Report<'_>) -> Option<Spanned<PathBuf>> {
+    let path = text(value, example, report)?;
+    if path.value.starts_with('/') && !path.value.ends_with('/') && !path.value.contains('\0') {
+        return Some(Spanned::with_span(path.value.into(), path.span));
+    }
+    let reason = "a relative path would depend on where the daemon was started, and a directory is no file";
+    let words = words("not an absolute path of a file", reason, format!("write for instance {example}"));
+    report.error(Code::BadPath, path.span, words);
+    None
 }
 
 /// true or false.

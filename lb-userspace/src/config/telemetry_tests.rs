@@ -7,7 +7,7 @@ use super::{
 use std::time::Duration;
 
 /// A file without telemetry; what is tried stands from line 20 on.
-const FILE: &str = "[node]\nname = 'lb1'\ninterfaces = ['eth0']\n[[service]]\nname = 'trunks'\n\
+pub(super) const FILE: &str = "[node]\nname = 'lb1'\ninterfaces = ['eth0']\n[[service]]\nname = 'trunks'\n\
                     listen = ['203.0.113.10:5060/udp']\nzones = ['uk', 'germany']\n\
                     [[backend]]\nname = 'sw1'\nzone = 'uk'\naddress = '10.0.0.11:5060'\n\
                     [[backend]]\nname = 'sw2'\nzone = 'germany'\naddress = '10.0.0.12:5060'\n\

@@ -68,6 +68,9 @@ interfaces = {interfaces}
 # For Prometheus over TCP add a table [metrics] with listen = "127.0.0.1:9464". There is no login: name an address that only
 # your monitoring reaches.
 
+# For `sipsteer --api` from elsewhere add a table [api] with listen = "127.0.0.1:9443" and token_file =
+# "/etc/sipsteer/api.token"; any other address needs certificate = "/etc/sipsteer/api.pem" and key = "/etc/sipsteer/api.key" too.
+
 # Whether backends are alive. options: each is asked by SIP OPTIONS; tcp: a TCP connection must stand; none: nobody looks.
 # One [backend.health] with the same keys may differ from the others.
 [health]

@@ -1,31 +1,40 @@
-//! The API: HTTP over a Unix socket, JSON. Who may open the socket may use it.
+//! The API: HTTP over a Unix socket, JSON. Who may open the socket may use it; over TCP, who shows a token.
 //!
 //! What each route takes and answers stands in [`super::openapi`], which a test compares with what is here.
 
 use super::{
     change::{ChangeBody, ChangeRequest},
+    gate::{self, Gate},
     listener::Door,
     openapi,
     reload::{ReloadBody, ReloadRequest},
     telemetry::PushBody,
 };
 use crate::{
+    dataplane::{maps::Maps, pins::PinDir},
     failure::{Failure, Kind},
     telemetry::push::Pushed,
     view::{
         backend::BackendDetail,
+        backends::count_dialogs,
         counters::CountersView,
+        facts::Facts,
         health::HealthView,
+        lists::{BackendList, DialogList, ServiceList, ZoneList},
         status::{ReadyView, Status},
     },
 };
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, FromRequest, Path as UrlPath, Request, State, rejection::JsonRejection},
+    extract::{
+        DefaultBodyLimit, FromRef, FromRequest, Path as UrlPath, Request, State,
+        rejection::{JsonRejection, PathRejection},
+    },
     http::{
         StatusCode,
         header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE},
     },
+    middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -38,11 +47,13 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
     net::UnixListener,
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
+    task::spawn_blocking,
     time::timeout,
 };
 
@@ -73,6 +84,16 @@ pub enum Command {
     Backend(String, Answer<BackendDetail>),
     /// Take a report about a backend.
     Push(Pushed, Answer<PushBody>),
+    /// Tell all backends, without their dialogs.
+    Backends(Answer<BackendList>),
+    /// Tell all zones.
+    Zones(Answer<ZoneList>),
+    /// Tell all services.
+    Services(Answer<ServiceList>),
+    /// Tell what is known of this Call-ID.
+    Dialog(String, Answer<DialogList>),
+    /// Tell what the maps do not say.
+    Facts(Answer<Facts>),
     /// Tell the state.
     Status(Answer<Status>),
     /// Tell the counters.
@@ -85,6 +106,28 @@ pub enum Command {
 
 /// Hands commands to the daemon's loop.
 pub type Commands = mpsc::Sender<Command>;
+
+/// What requests find within.
+#[derive(Clone, Debug)]
+pub struct Within {
+    commands: Commands,
+    pins: PinDir,
+    /// Who counts dialogs: that takes a while, and one at a time does.
+    counting: Arc<Semaphore>,
+}
+
+impl Within {
+    /// The way to a daemon's loop, and where its maps are.
+    pub fn new(commands: Commands, pins: PinDir) -> Within {
+        Within { commands, pins, counting: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+impl FromRef<Within> for Commands {
+    fn from_ref(within: &Within) -> Commands {
+        within.commands.clone()
+    }
+}
 
 /// Body of an answer that is a failure.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -107,11 +150,11 @@ pub struct AliveBody {
     pub alive: bool,
 }
 
-/// Listens on `socket` and hands what is asked to `commands`.
+/// Listens on `socket` and hands on what is asked.
 ///
 /// # Errors
 /// When the socket cannot be made.
-pub fn serve(socket: &Path, commands: Commands) -> Result<(), Failure> {
+pub fn serve(socket: &Path, within: Within) -> Result<(), Failure> {
     let cannot = |e: io::Error| Failure::bad("socket", format!("cannot listen on {}: {e}", socket.display()));
     // The lock says that no other daemon runs, so a socket that is there is a dead one's.
     match fs::remove_file(socket) {
@@ -120,19 +163,7 @@ pub fn serve(socket: &Path, commands: Commands) -> Result<(), Failure> {
     }
     let listener = UnixListener::bind(socket).map_err(cannot)?;
     fs::set_permissions(socket, Permissions::from_mode(0o660)).map_err(cannot)?;
-    let router = Router::new()
-        .route("/v1/reload", post(reload))
-        .route("/v1/confirm", post(confirm))
-        .route("/v1/undo", post(undo))
-        .route("/v1/change", post(change))
-        .route("/v1/status", get(status))
-        .route("/v1/telemetry", post(push))
-        .route("/v1/health", get(health))
-        .route("/v1/backends/{name}", get(backend))
-        .route("/v1/counters", get(counters))
-        .route("/v1/openapi.json", get(document))
-        .merge(watching());
-    let router = finished(router, commands);
+    let router = finished(everything(), within);
     tokio::spawn(async move {
         if let Err(e) = axum::serve(Door(listener), router).await {
             tracing::error!("the API is gone: {e}");
@@ -141,24 +172,50 @@ pub fn serve(socket: &Path, commands: Commands) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What may be asked over TCP too: it changes nothing and names no call.
-pub(super) fn watching_only(commands: Commands) -> Router {
-    finished(watching(), commands)
+/// Everything, for those whom the gate lets in.
+pub(super) fn guarded(within: Within, gate: Arc<Gate>) -> Router {
+    // Before anything else is looked at, also of what is not there.
+    finished(everything(), within).layer(middleware::from_fn_with_state(gate, gate::check))
 }
 
-fn watching() -> Router<Commands> {
+/// What may be asked without a login: it changes nothing and names no call.
+pub(super) fn watching_only(within: Within) -> Router {
+    finished(watching(), within)
+}
+
+fn everything() -> Router<Within> {
+    Router::new()
+        .route("/v1/reload", post(reload))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/undo", post(undo))
+        .route("/v1/change", post(change))
+        .route("/v1/status", get(status))
+        .route("/v1/facts", get(facts))
+        .route("/v1/telemetry", post(push))
+        .route("/v1/health", get(health))
+        .route("/v1/backends", get(backends))
+        .route("/v1/backends/{name}", get(backend))
+        .route("/v1/zones", get(zones))
+        .route("/v1/services", get(services))
+        .route("/v1/dialogs/{call_id}", get(dialog))
+        .route("/v1/counters", get(counters))
+        .route("/v1/openapi.json", get(document))
+        .merge(watching())
+}
+
+fn watching() -> Router<Within> {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
 }
 
-fn finished(router: Router<Commands>, commands: Commands) -> Router {
+fn finished(router: Router<Within>, within: Within) -> Router {
     router
         .fallback(not_there)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(commands)
+        .with_state(within)
 }
 
 async fn reload(State(commands): State<Commands>, request: Request) -> Response {
@@ -202,8 +259,60 @@ async fn health(State(commands): State<Commands>) -> Response {
     told(ask(&commands, Command::Health).await)
 }
 
-async fn backend(State(commands): State<Commands>, UrlPath(name): UrlPath<String>) -> Response {
-    told(ask(&commands, |answer| Command::Backend(name, answer)).await)
+async fn backends(State(within): State<Within>) -> Response {
+    let list = ask(&within.commands, Command::Backends).await;
+    told(match list {
+        Ok(list) => counted(&within, list).await,
+        Err(failure) => Err(failure),
+    })
+}
+
+/// The list with its dialogs, counted beside the daemon's loop: a million of them takes a quarter of a second.
+async fn counted(within: &Within, mut list: BackendList) -> Result<BackendList, Failure> {
+    // Nobody closes the semaphore.
+    let turn = within.counting.clone().acquire_owned().await.ok();
+    let pins = within.pins.clone();
+    let count = move || {
+        let _turn = turn;
+        count_dialogs(&Maps::open(&pins)?, &mut list.backends)?;
+        Ok(list)
+    };
+    spawn_blocking(count)
+        .await
+        .unwrap_or_else(|e| Err(Failure::bad("internal", format!("cannot count dialogs: {e}"))))
+}
+
+/// A name in a path, which percent-encoding may have made anything.
+type Named = Result<UrlPath<String>, PathRejection>;
+
+fn name(named: Named) -> Result<String, Failure> {
+    named.map(|UrlPath(name)| name).map_err(|e| Failure::new(Kind::Usage, "bad_request", e.body_text()))
+}
+
+async fn backend(State(commands): State<Commands>, named: Named) -> Response {
+    match name(named) {
+        Ok(name) => told(ask(&commands, |answer| Command::Backend(name, answer)).await),
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn zones(State(commands): State<Commands>) -> Response {
+    told(ask(&commands, Command::Zones).await)
+}
+
+async fn services(State(commands): State<Commands>) -> Response {
+    told(ask(&commands, Command::Services).await)
+}
+
+async fn dialog(State(commands): State<Commands>, named: Named) -> Response {
+    match name(named) {
+        Ok(call_id) => told(ask(&commands, |answer| Command::Dialog(call_id, answer)).await),
+        Err(failure) => refuse(failure),
+    }
+}
+
+async fn facts(State(commands): State<Commands>) -> Response {
+    told(ask(&commands, Command::Facts).await)
 }
 
 async fn counters(State(commands): State<Commands>) -> Response {

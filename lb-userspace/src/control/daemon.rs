@@ -1,8 +1,8 @@
 //! What the daemon does once it is up: follows the network, the configuration and the clock.
 
 use super::{
-    health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent, run, start::Options,
-    telemetry::Feeding, trial::Trial,
+    ended::Ended, health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent,
+    remote::Remote, start::Options, telemetry::Feeding, trial::Trial,
 };
 use crate::{
     config::Config,
@@ -13,6 +13,7 @@ use crate::{
     },
     dataplane::{
         attach::{self, Attachment},
+        clock::{Clock, Now},
         load::Programs,
         neighbours::Neighbours,
         tables::Tables,
@@ -24,6 +25,7 @@ use crate::{
         self,
         backend::BackendDetail,
         facts::Facts,
+        lists::{BackendList, DialogList},
         services::RecentView,
         status::{DaemonView, Status},
     },
@@ -33,7 +35,6 @@ use lb_common::map::{
     backend::{name_of, will},
     settings::Settings,
 };
-use sd_notify::NotifyState;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -98,7 +99,11 @@ pub struct Daemon {
     pub(super) recent: Recent,
     pub(super) reload_refused: Option<String>,
     pub(super) measures: Measures,
+    pub(super) ended: Ended,
+    /// What systemd was told last that it does.
+    pub(super) announced: String,
     pub(super) watching: Watching,
+    pub(super) remote: Remote,
 }
 
 impl Daemon {
@@ -131,12 +136,13 @@ impl Daemon {
         self.look_at_traffic();
         self.feed();
         self.follow_standings();
-        if let Err(failure) = self.note_recent() {
+        if let Err(failure) = self.note_recent().and_then(|()| self.note_ended()) {
             tracing::error!("{failure}");
         }
         self.end_trial().await;
         self.serve_metrics();
-        run::notify(&[NotifyState::Watchdog]);
+        self.serve_api();
+        self.announce();
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed && Instant::now() >= self.census_due {
             if let Err(failure) = self.release_removed() {
@@ -182,15 +188,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// Leaves what the maps do not say where the CLI finds it, also when the daemon is gone.
-    pub(super) fn write_facts(&self) {
-        let facts = Facts {
+    /// What the maps do not say.
+    pub(super) fn facts(&self) -> Facts {
+        Facts {
             node: self.config.node.name.clone(),
             config: self.options.config.clone(),
             differences: self.wishes.differences(&self.config, &self.kept),
-        };
-        if let Err(e) = facts.write(&self.options.places.facts()) {
-            tracing::warn!("cannot write {}: {e}", self.options.places.facts().display());
+        }
+    }
+
+    /// Leaves that where the CLI finds it, also when the daemon is gone.
+    pub(super) fn write_facts(&self) {
+        let path = self.options.places.facts();
+        if let Err(e) = self.facts().write(&path) {
+            tracing::warn!("cannot write {}: {e}", path.display());
         }
     }
 
@@ -215,6 +226,7 @@ impl Daemon {
             reload_refused: self.reload_refused.clone(),
             trial: self.trial.as_ref().map(Trial::view),
             metrics: self.watching.view(),
+            api: self.remote.view(),
             unresolved: unresolved.collect(),
             health: self.health(),
             slow_path: self.slow_path_view(),
@@ -231,6 +243,23 @@ impl Daemon {
         let detail = BackendDetail { unresolved, ..BackendDetail::from_maps(view) };
         let detail = detail.with(&self.config, &self.wishes);
         Ok(BackendDetail { health: self.health_of(name), explanation: self.explanation(name), ..detail })
+    }
+
+    /// All backends, without their dialogs.
+    pub(super) fn backend_list(&self) -> Result<BackendList, Failure> {
+        let names = self.neighbours.links().into_iter().map(|l| (l.ifindex, l.name)).collect();
+        Ok(BackendList {
+            backends: view::backends::backends(&self.tables.maps, &names)?,
+            health: self.health(),
+            differences: self.facts().differences,
+        })
+    }
+
+    /// What is known of a Call-ID.
+    pub(super) fn dialogs_of(&self, call_id: &str) -> Result<DialogList, Failure> {
+        let reading = Clock::open(&self.options.places.pins).and_then(|clock| clock.read());
+        let now = reading.ok().map(|reading| Now { jiffies: reading.jiffies, hz: self.hz });
+        DialogList::from_maps(&self.tables, call_id, now)
     }
 
     /// Ends the daemon. The data plane stays unless this was an ephemeral run.

@@ -1,7 +1,7 @@
 //! The configuration file, for the daemon and the CLI: a refused one becomes a [`Failure`] that holds all complaints.
 
 use crate::{
-    config::{self, Complaints, Loaded},
+    config::{self, Access, Complaints, Loaded},
     failure::Failure,
 };
 use std::path::Path;
@@ -20,6 +20,14 @@ pub fn load(path: &Path, warn: impl FnOnce(&Complaints)) -> Result<Loaded, Failu
 /// As [`load`].
 pub fn parse(text: &str, path: &Path, warn: impl FnOnce(&Complaints)) -> Result<Loaded, Failure> {
     told(config::parse(text, &path.to_string_lossy()), path, warn)
+}
+
+/// Reads the files that `[api]` names; `None`: there is no `[api]`.
+///
+/// # Errors
+/// Every file that cannot be used, as [`load`].
+pub fn access(loaded: &Loaded, path: &Path) -> Result<Option<Access>, Failure> {
+    config::access(loaded, &path.to_string_lossy()).map_err(|complaints| refused(path, &complaints))
 }
 
 fn told(

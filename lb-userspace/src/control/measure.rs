@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     view::{
         counters::counters,
+        lists::{ServiceList, ZoneList},
         metrics::{self, Own, Process, Snapshot},
     },
 };
@@ -97,6 +98,7 @@ impl Daemon {
             started: self.since.started.as_second(),
             process: process(),
             sources: self.telemetry_ages(),
+            calls_ended: self.ended.count(),
         };
         let snapshot = Snapshot::of(&self.status()?, &counters(&self.tables.maps)?, &own);
         metrics::text(snapshot, self.measures.registry())
@@ -118,6 +120,11 @@ impl Daemon {
             Command::Metrics(answer) => drop(answer.send(self.metrics())),
             Command::Health(answer) => drop(answer.send(Ok(self.health()))),
             Command::Backend(name, answer) => drop(answer.send(self.backend_detail(&name))),
+            Command::Backends(answer) => drop(answer.send(self.backend_list())),
+            Command::Zones(answer) => drop(answer.send(ZoneList::from_maps(&self.tables.maps))),
+            Command::Services(answer) => drop(answer.send(ServiceList::from_maps(&self.tables.maps))),
+            Command::Dialog(call_id, answer) => drop(answer.send(self.dialogs_of(&call_id))),
+            Command::Facts(answer) => drop(answer.send(Ok(self.facts()))),
             Command::Push(pushed, answer) => drop(answer.send(self.push(&pushed))),
             Command::Alive(answer) => drop(answer.send(Ok(()))),
         }

@@ -4,15 +4,20 @@
 //! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a
 //!   file. * [`trial`]: a reload that is undone unless somebody confirms it.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket;
-//!   [`openapi`] describes it.
+//!   [`openapi`] describes it. * `remote`, `gate`, `guests`: the same over TCP, who may come in, and
+//!   what is borne.
 //!
 //! Stopping it, in whatever way, leaves the data plane at work.
 
+mod announce;
 pub mod api;
 pub mod change;
 pub mod client;
 pub mod daemon;
+mod ended;
 pub mod file;
+mod gate;
+mod guests;
 pub mod hash_key;
 mod health;
 mod listener;
@@ -22,6 +27,7 @@ mod network;
 pub mod openapi;
 pub mod recent;
 pub mod reload;
+mod remote;
 pub mod run;
 mod slow_path;
 mod standings;

@@ -11,7 +11,9 @@ use crate::{
     view::{
         backend::BackendDetail,
         counters::CountersView,
+        facts::Facts,
         health::HealthView,
+        lists::{BackendList, DialogList, ServiceList, ZoneList},
         status::{ReadyView, Status},
     },
 };
@@ -113,6 +115,46 @@ const ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/v1/facts",
+        summary: "What the daemon knows beside the maps: its name, its file, what is not as that says.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<Facts>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/backends",
+        summary: "All backends with their dialogs, which are counted one by one.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<BackendList>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/zones",
+        summary: "All zones.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<ZoneList>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/services",
+        summary: "All services.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<ServiceList>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
+        path: "/v1/dialogs/{call_id}",
+        summary: "Where a call is pinned, or where its next request would go.",
+        request: None,
+        answer: Answer::Json(SchemaGenerator::subschema_for::<DialogList>),
+        not_ready: false,
+    },
+    Route {
+        method: "get",
         path: "/v1/backends/{name}",
         summary: "One backend, and what made its limits what they are.",
         request: None,
@@ -171,12 +213,23 @@ pub fn document() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "sipsteer",
-            "summary": "The daemon's API, over its Unix socket.",
+            "summary": "The daemon's API, over its Unix socket, and over TCP for those who show a token.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "paths": paths,
-        "components": { "schemas": schemas },
+        // Over the socket none is needed, over TCP a token.
+        "security": [{}, { "token": [] }],
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Over TCP: the token in api.token_file, or for GET that in api.read_token_file.",
+                },
+            },
+        },
     })
 }
 
@@ -189,7 +242,8 @@ fn operation(route: &Route, requests: &mut SchemaGenerator, answers: &mut Schema
     };
     let error = answers.subschema_for::<ErrorBody>().to_value();
     let failures = [
-        ("403", "The daemon may not do it.", error.clone()),
+        ("401", "Over TCP: there is no token, or a wrong one.", error.clone()),
+        ("403", "The daemon may not do it, or over TCP the token only lets look.", error.clone()),
         ("422", "Refused; everything is as it was.", error.clone()),
         ("503", "The daemon is stopping.", error.clone()),
         ("504", "The daemon does not answer.", error),
@@ -203,6 +257,11 @@ fn operation(route: &Route, requests: &mut SchemaGenerator, answers: &mut Schema
         responses["503"] = json!({ "description": "It is not so.", "content": content });
     }
     let mut operation = json!({ "summary": route.summary, "responses": responses });
+    if let Some((_, rest)) = route.path.split_once('{') {
+        let name = rest.split('}').next().unwrap_or_default();
+        let schema = json!({ "type": "string", "minLength": 1 });
+        operation["parameters"] = json!([{ "name": name, "in": "path", "required": true, "schema": schema }]);
+    }
     if let Some((of, required)) = route.request {
         operation["requestBody"] = json!({ "required": required, "content": json(of(requests).to_value()) });
     }

@@ -1,13 +1,14 @@
 //! Another configuration while calls go on.
 
 use super::{
+    announce,
     daemon::Daemon,
     file, hash_key, health,
     start::{self, check_settings},
     trial::{self, Trial},
 };
 use crate::{
-    config::{Config, Loaded},
+    config::{Access, Config, Loaded},
     core::{
         lifetimes,
         model::{Circumstances, Model},
@@ -71,6 +72,7 @@ impl ReloadBody {
 /// A configuration that may be taken.
 struct Candidate {
     loaded: Loaded,
+    access: Option<Access>,
     interfaces: Vec<String>,
     settings: Settings,
     standings: Standings,
@@ -154,6 +156,7 @@ impl Daemon {
     /// Looks whether a configuration can be taken; changes nothing.
     async fn candidate(&self, loaded: Loaded) -> Result<Candidate, Failure> {
         let config = &loaded.config;
+        let access = file::access(&loaded, &self.options.config)?;
         let interfaces = self.wanted_interfaces(config);
         start::check_host(config, &interfaces, &self.options.places.pins, &self.neighbours).await?;
         self.check_fixed(config)?;
@@ -164,12 +167,20 @@ impl Daemon {
         let circumstances = Circumstances { standings: standings.by_name().clone(), ..self.circumstances() };
         let model =
             self.model.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
-        Ok(Candidate { loaded, interfaces, settings, standings, model })
+        Ok(Candidate { loaded, access, interfaces, settings, standings, model })
     }
 
-    /// Makes a configuration hold.
+    /// Makes a configuration hold, and tells systemd of it.
     pub(super) async fn take(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
-        let Candidate { loaded, interfaces, settings, standings, model } = self.candidate(loaded).await?;
+        announce::reloading();
+        let result = self.take_quietly(loaded).await;
+        self.announce_ready();
+        result
+    }
+
+    async fn take_quietly(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
+        let Candidate { loaded, access, interfaces, settings, standings, model } =
+            self.candidate(loaded).await?;
         let config = loaded.config;
         if config.node.interfaces != self.config.node.interfaces {
             self.attach_all(&config, &interfaces)?;
@@ -184,6 +195,8 @@ impl Daemon {
         self.since.configured = Timestamp::now();
         self.listen_slowly();
         self.serve_metrics();
+        self.remote.want(access);
+        self.serve_api();
         self.write_facts();
         self.drop_other_links();
         self.set_ports()?;

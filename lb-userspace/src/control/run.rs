@@ -11,7 +11,6 @@ use crate::{
 };
 use futures_util::{FutureExt, StreamExt};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use sd_notify::NotifyState;
 use std::{future::pending, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -47,10 +46,13 @@ async fn run_async(options: Options) -> Result<(), Failure> {
     };
     let mut events = Some(events);
     let (commands, mut inbox) = mpsc::channel(16);
-    api::serve(&places.socket(), commands.clone())?;
-    daemon.watching.connect(commands);
+    let within = api::Within::new(commands, places.pins.clone());
+    api::serve(&places.socket(), within.clone())?;
+    daemon.watching.connect(within.clone());
     daemon.serve_metrics();
-    notify(&[NotifyState::Ready]);
+    daemon.remote.connect(within);
+    daemon.serve_api();
+    daemon.announce_ready();
     tracing::info!("ready");
 
     let mut tick = interval(TICK);
@@ -96,7 +98,7 @@ async fn run_async(options: Options) -> Result<(), Failure> {
             Some(command) = inbox.recv() => daemon.obey(command).await,
         }
     }
-    notify(&[NotifyState::Stopping]);
+    daemon.announce_end();
     daemon.stop()
 }
 
@@ -114,13 +116,6 @@ async fn next(events: &mut Option<Events>) -> Option<Event> {
     match events {
         Some(events) => events.next().await,
         None => pending().await,
-    }
-}
-
-/// Tells systemd, if it started us.
-pub(super) fn notify(states: &[NotifyState]) {
-    if let Err(e) = sd_notify::notify(states) {
-        tracing::debug!("cannot notify systemd: {e}");
     }
 }
 

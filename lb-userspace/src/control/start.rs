@@ -4,12 +4,14 @@
 use super::{
     Places,
     daemon::{Daemon, Since},
+    ended::Ended,
     file, hash_key,
     health::{self, Ears, Wards},
     listener::Watching,
     lock,
     measure::Measures,
     recent::Recent,
+    remote::Remote,
     slow_path, state,
     telemetry::Feeding,
     trial,
@@ -71,7 +73,9 @@ pub async fn check_host(
 /// What is wrong; the data plane of an earlier daemon goes on unchanged, and without one nothing of ours is left.
 pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Failure> {
     let loaded = file::load(&options.config, warn)?;
-    let (Loaded { config, text, .. }, trial) = trial::at_start(loaded, &options)?;
+    let (loaded, trial) = trial::at_start(loaded, &options)?;
+    let access = file::access(&loaded, &options.config)?;
+    let Loaded { config, text, .. } = loaded;
     host::check_capabilities()?;
     let lock = lock::take(&options.places)?;
     let pins = &options.places.pins;
@@ -133,7 +137,10 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         recent: Recent::default(),
         reload_refused: None,
         measures: Measures::default(),
+        ended: Ended::default(),
+        announced: String::new(),
         watching: Watching::default(),
+        remote: Remote::new(access),
     };
     daemon.listen_slowly();
     daemon.write_facts();

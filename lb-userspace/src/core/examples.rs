@@ -28,6 +28,7 @@ pub(super) fn config(services: Vec<Service>, backends: Vec<Backend>) -> Config {
         dialogs: Dialogs::default(),
         answers: AnswerRates::default(),
         metrics: None,
+        api: None,
         control: Control::default(),
         telemetry: Vec::new(),
         services,

@@ -1,6 +1,7 @@
 //! What the maps do not say, left in the run directory by the daemon.
 
 use crate::core::wishes::Difference;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -8,7 +9,7 @@ use std::{
 };
 
 /// What the CLI wants to know with or without a daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
     /// Name of the balancer.
     pub node: String,

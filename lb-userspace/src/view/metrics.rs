@@ -74,6 +74,11 @@ pub const METRICS: &[Metric] = &[
     counter("sipsteer_requests", "Requests from callers by method.", &["service", "method"]),
     counter("sipsteer_calls_started", "New calls that a backend got.", &["backend", "zone"]),
     counter(
+        "sipsteer_calls_ended",
+        "Calls that are over, or were silent until they were forgotten; since the daemon started.",
+        &[],
+    ),
+    counter(
         "sipsteer_calls_spilled",
         "New calls that another backend than the first choice got.",
         &["service"],
@@ -191,6 +196,8 @@ pub struct Own {
     pub started: i64,
     /// What it uses; `None`: not known.
     pub process: Option<Process>,
+    /// Calls that are over since the daemon started.
+    pub calls_ended: u64,
     /// What telemetry there is.
     pub sources: Vec<Source>,
 }
@@ -267,6 +274,7 @@ impl Snapshot {
         self.whole("sipsteer_config_last_reload_successful", &[], own.reload_successful.into());
         self.real("sipsteer_config_last_reload_success_timestamp_seconds", &[], own.configured as f64);
         self.whole("sipsteer_config_differences", &[], status.differences.len() as u64);
+        self.whole("sipsteer_calls_ended", &[], own.calls_ended);
         self.real("process_start_time_seconds", &[], own.started as f64);
         if let Some(process) = own.process {
             self.real("process_cpu_seconds", &[], process.cpu_seconds);
@@ -418,5 +426,65 @@ impl Collector for Snapshot {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Units that are not those of a base, and words that say twice what a metric is: what `promtool check metrics` finds.
+    const ODD: [&str; 17] = [
+        "milliseconds",
+        "ms",
+        "microseconds",
+        "us",
+        "nanoseconds",
+        "ns",
+        "minutes",
+        "hours",
+        "days",
+        "percent",
+        "kilobytes",
+        "kb",
+        "mb",
+        "bits",
+        "counter",
+        "gauge",
+        "histogram",
+    ];
+
+    #[test]
+    fn names_and_help_are_as_prometheus_wants_them() {
+        for (number, metric) in METRICS.iter().enumerate() {
+            let Metric { name, help, labels, .. } = metric;
+            let words: Vec<&str> = name.split('_').collect();
+            let plain = |word: &&str| {
+                !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            };
+            assert!(words.len() > 1 && words.iter().all(plain), "{name}");
+            assert!(["sipsteer", "process"].contains(&words[0]), "{name}");
+            assert!(!words.iter().any(|word| ODD.contains(word)), "{name}");
+            // These endings are added for a kind, or belong to another one.
+            let last = words[words.len() - 1];
+            assert!(!["total", "count", "sum", "bucket", "info", "created"].contains(&last), "{name}");
+            // A unit is told by the name, at its end, and in full.
+            if let Some(unit) = ["seconds", "bytes", "ratio"].into_iter().find(|unit| words.contains(unit)) {
+                assert_eq!(last, unit, "{name}");
+            }
+            assert!(
+                help.ends_with('.') && help.starts_with(|c: char| c.is_ascii_uppercase() || c == '1'),
+                "{name}: {help}"
+            );
+            assert!(!help.contains('\n'), "{name}");
+            for label in *labels {
+                assert!(label.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}: {label}");
+                assert!(
+                    !["le", "quantile", "type", "name", "job", "instance"].contains(label),
+                    "{name}: {label}"
+                );
+            }
+            assert!(METRICS[..number].iter().all(|other| other.name != *name), "{name} is there twice");
+        }
     }
 }

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod dialogs;
 pub mod facts;
 pub mod health;
+pub mod lists;
 pub mod loads;
 pub mod metrics;
 pub mod services;

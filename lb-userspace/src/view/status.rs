@@ -67,6 +67,9 @@ pub struct DaemonView {
     pub trial: Option<TrialView>,
     /// Where metrics are served over TCP; `null`: the configuration names no address.
     pub metrics: Option<MetricsView>,
+    /// Where the API is served over TCP; `null`: the configuration names no address.
+    #[serde(default)]
+    pub api: Option<ApiView>,
     /// Why backends have no next hop, by name.
     pub unresolved: BTreeMap<String, String>,
     /// How the backends are that are probed, by name.
@@ -82,6 +85,17 @@ pub struct MetricsView {
     /// The address.
     pub listen: String,
     /// Why they are not; `null`: they are.
+    pub deaf: Option<String>,
+}
+
+/// Where the API is served over TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApiView {
+    /// The address.
+    pub listen: String,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// Why it is not served; `null`: it is.
     pub deaf: Option<String>,
 }
 
@@ -211,6 +225,8 @@ impl Status {
         attention.extend(
             metrics.filter_map(|m| Some(format!("no metrics at {}: {}", m.listen, m.deaf.as_ref()?))),
         );
+        let api = self.daemon.iter().filter_map(|d| d.api.as_ref());
+        attention.extend(api.filter_map(|a| Some(format!("no API at {}: {}", a.listen, a.deaf.as_ref()?))));
         attention.extend(self.daemon.iter().filter_map(|d| d.trial.as_ref()).map(about_trial));
         let attached = self.interfaces.iter().any(|i| i.ifindex != 0);
         let disabled = |b: &BackendView| {

@@ -32,9 +32,10 @@ pub(crate) fn requests(document: &Value) -> BoxedStrategy<Request> {
     proptest::strategy::Union::new_weighted(all).boxed()
 }
 
-/// Names for paths: some that the test's daemon knows, and what somebody may type.
+/// Names for paths: some that the test's daemon knows, and what somebody may type. Without a name it would be another path.
 fn names() -> impl Strategy<Value = String> {
-    prop_oneof![select(vec!["sw1", "sw2", "here"]).prop_map(str::to_owned), any::<String>()]
+    let typed = any::<String>().prop_map(|name| if name.is_empty() { "/".to_owned() } else { name });
+    prop_oneof![select(vec!["sw1", "sw2", "here"]).prop_map(str::to_owned), typed]
 }
 
 /// Puts a name where the path has braces, in percent-encoding (RFC 3986 section 2.1).

@@ -1,15 +1,20 @@
 //! A client of the API that holds every answer against the document.
+#![allow(dead_code, reason = "every test binary uses its own part")]
 
 pub(crate) mod generate;
 
 use crate::support::Bench;
-use anyhow::{Context, Result, ensure};
-use lb_tests::schema::Schema;
+use anyhow::{Context, Result, anyhow, ensure};
+use generate::requests;
+use lb_tests::{process::Process, schema::Schema};
+use proptest::{
+    strategy::{Strategy, ValueTree},
+    test_runner::{Config, TestRunner},
+};
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
     time::Duration,
 };
 
@@ -27,17 +32,48 @@ impl Answer {
     }
 }
 
-/// The daemon's socket and its description.
-pub(crate) struct Api {
-    socket: PathBuf,
+/// A connection.
+pub(crate) trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
+/// Makes connections.
+type Connect<'b> = Box<dyn Fn() -> Result<Box<dyn Stream>> + 'b>;
+
+/// The way to the daemon, and its description.
+pub(crate) struct Api<'b> {
+    connect: Connect<'b>,
+    token: Option<String>,
     document: Value,
 }
 
-impl Api {
-    pub(crate) fn of(bench: &Bench) -> Result<Api> {
-        let mut api = Api { socket: bench.run_dir().join("api.sock"), document: Value::Null };
+impl<'b> Api<'b> {
+    /// That of the daemon's socket.
+    pub(crate) fn of(bench: &Bench) -> Result<Api<'static>> {
+        let socket = bench.run_dir().join("api.sock");
+        Api::by(
+            move || {
+                let stream = UnixStream::connect(&socket)?;
+                stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+                Ok(Box::new(stream))
+            },
+            None,
+        )
+    }
+
+    /// That behind other connections, where this token opens it.
+    pub(crate) fn by(
+        connect: impl Fn() -> Result<Box<dyn Stream>> + 'b,
+        token: Option<&str>,
+    ) -> Result<Api<'b>> {
+        let token = token.map(str::to_owned);
+        let mut api = Api { connect: Box::new(connect), token, document: Value::Null };
         api.document = api.ask("get", "/v1/openapi.json", None)?.json()?;
         Ok(api)
+    }
+
+    /// From now on this token is shown, or none.
+    pub(crate) fn show(&mut self, token: Option<&str>) {
+        self.token = token.map(str::to_owned);
     }
 
     pub(crate) fn document(&self) -> &Value {
@@ -56,10 +92,12 @@ impl Api {
     }
 
     pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&[u8]>) -> Result<Answer> {
-        let mut stream = UnixStream::connect(&self.socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(40)))?;
+        let mut stream = (self.connect)()?;
         let method = method.to_uppercase();
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: sipsteer\r\nConnection: close\r\n")?;
+        if let Some(token) = &self.token {
+            write!(stream, "Authorization: Bearer {token}\r\n")?;
+        }
         if let Some(body) = body {
             write!(stream, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len())?;
             // The daemon may hang up on what is too large.
@@ -120,4 +158,42 @@ impl Api {
             "configured": configured,
         }))
     }
+}
+
+/// Sends requests from the document, right and wrong, in an order that the seed decides: none harms the daemon.
+pub(crate) fn fuzz(api: &Api<'_>, daemon: &Process, count: usize) -> Result<()> {
+    let strategy = requests(api.document());
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::default() });
+    let (mut taken, mut refused) = (0, 0);
+    let mut before = api.holds()?;
+    for _ in 0..count {
+        let request = strategy.new_tree(&mut runner).map_err(|e| anyhow!("{e}"))?.current();
+        let answer = api.ask(&request.method, &request.path, request.body.as_deref())?;
+        let told = || format!("{request:?}: {answer:?}");
+        api.check(&request.method, &request.template, &answer).with_context(told)?;
+        ensure!(answer.status < 500 || request.path == "/readyz", "{}", told());
+        ensure!(
+            !request.refused_by_schema || answer.status == 422,
+            "taken, although the document forbids it: {}",
+            told()
+        );
+        let unread = answer.status == 422 && answer.json()?["error"]["code"] == "bad_request";
+        ensure!(!request.valid || !unread, "not read, although the document allows it: {}", told());
+        let after = api.holds()?;
+        if answer.status == 200 {
+            taken += 1;
+        } else {
+            refused += 1;
+            ensure!(after == before, "refused, and it changed something: {}\n{before}\n{after}", told());
+        }
+        before = after;
+        ensure!(daemon.status()?.is_none(), "the daemon is gone after {}", told());
+    }
+    ensure!(
+        taken > count / 20 && refused > count / 20,
+        "{taken} taken, {refused} refused: a lopsided generator"
+    );
+    ensure!(!daemon.log().contains("panicked"), "{}", daemon.log());
+    println!("{taken} requests were taken, {refused} refused");
+    Ok(())
 }

@@ -1,9 +1,10 @@
 //! Pages of metrics over HTTP/1.1: one connection a page, no redirects, a bound on everything.
 
-use super::{Desk, now, tls};
+use super::{Desk, now};
 use crate::{
     config::{Login, Source, Url},
     failure::chain,
+    tls,
 };
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{

@@ -1,13 +1,12 @@
 //! The sources that are asked: one task for each source and backend, and what came of it in one place.
 //!
-//! * `http`: pages of metrics. * `line`: agents. * `events`: FreeSWITCH's event socket. * `tls`: whose certificates count.
+//! * `http`: pages of metrics. * `line`: agents. * `events`: FreeSWITCH's event socket.
 //!
 //! Nothing that a source sends, or fails to send, ends a task or holds up another one.
 
 mod events;
 mod http;
 mod line;
-mod tls;
 
 use super::mapping::Reader;
 use crate::{

@@ -1,4 +1,4 @@
-//! TLS towards sources: the host's certificates count, or those of one file.
+//! TLS towards others: the host's certificates count, or those of one file.
 
 use rustls_native_certs::load_native_certs;
 use std::{path::Path, sync::Arc};
@@ -16,7 +16,7 @@ use tokio_rustls::{
 ///
 /// # Errors
 /// Why it is not trusted, or what broke.
-pub(super) async fn encrypt(
+pub(crate) async fn encrypt(
     stream: TcpStream,
     host: &str,
     ca_file: Option<&Path>,
@@ -39,7 +39,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
         None => drop(roots.add_parsable_certificates(load_native_certs().certs)),
     }
     if roots.is_empty() {
-        return Err("no certificate to trust was found; name one by `ca_file`".to_owned());
+        return Err("no certificate to trust was found; name a file that holds one".to_owned());
     }
     Ok(roots)
 }
