@@ -3,84 +3,17 @@
 use super::parse;
 use proptest::{collection::vec, prelude::*, sample::Index};
 
-const FILE: &str = r##"[node]
-name = "lb1"
-interfaces = ["eth0", "eth1"]
-xdp_mode = "native"
-hash_key_file = "/etc/sipsteer/hash.key"
-zone = "uk"
-[dialogs]
-max = 65536
-unanswered = "180s"
-answered = "12h"
-[answers]
-per_source = 50
-total = 5000
-trusted = ["198.51.100.0/24"]
-[metrics]
-listen = "127.0.0.1:9464"
-[api]
+/// Every key there is. A daemon that is given `[api]` wants its files, so that stands here only.
+const FILE: &str = concat!(
+    include_str!("../../tests/whole.toml"),
+    r#"[api]
 listen = "198.51.100.1:9443"
 token_file = "/etc/sipsteer/api.token"
 read_token_file = "/etc/sipsteer/api-read.token"
 certificate = "/etc/sipsteer/api.pem"
 key = "/etc/sipsteer/api.key"
-[health]
-probe = "options"
-interval = "2s"
-timeout = "500ms"
-rise = 2
-fall = 3
-accept = [200, "4xx"]
-user = "ping"
-from = "lb1.example.com"
-[controller]
-warm_up = "20s"
-cpu_target = 0.7
-[[telemetry]]
-name = "metrics"
-type = "prometheus"
-zone = "uk"
-url = "https://{host}:9090/metrics"
-profile = "asterisk"
-map = { cpu = "percent(load{core!=\"0\"})" }
-interval = "2s"
-valid = "10s"
-[[service]]
-name = "trunks"
-listen = ["203.0.113.10:5060/udp",
-  "203.0.113.11:5060/udp"]
-forwarding = "nat"
-policy = "consistent"
-bound = 1.25
-hash_by = "from-user"
-target_utilisation = 0.5
-zones = ["uk", { zone = "germany", overflow = "redirect" }]
-overflow = "forward"
-options = "answer"
-retry_after = [1, 5]
-retry_refused = true
-full_after_refusal = 3
-[[zone]]
-name = "uk"
-address = "sip.uk.example.com:5060"
-[[zone]]
-name = "germany"
-address = "203.0.113.99"
-[[backend]]
-name = "sw1"
-zone = "uk"
-address = "10.0.0.11:5060"
-max_cps = 100
-cps_burst = 20
-health = { probe = "tcp", interval = "5s" }
-[[backend]]
-name = "sw2"
-zone = "germany"
-address = "10.0.0.12:5060"
-max_channels = "unlimited"
-weight = 200
-"##;
+"#
+);
 
 /// Pieces that hurt.
 const PIECES: &[&str] = &[
