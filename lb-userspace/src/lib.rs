@@ -5,6 +5,7 @@
 //! * [`cli`]: the commands. * [`failure`]: what went wrong and what to do. * [`reference`](mod@reference): SIP, read slowly.
 //! * [`slowpath`]: answers of the balancer itself. * [`probe`]: asks backends how they are.
 //! * [`telemetry`]: what servers say of themselves. * `tls`: whose certificates count.
+//! * [`fault`]: where tests have us die. * [`wall`]: the time of day.
 
 pub mod cli;
 pub mod config;
@@ -12,11 +13,13 @@ pub mod control;
 pub mod core;
 pub mod dataplane;
 pub mod failure;
+pub mod fault;
 pub mod probe;
 pub mod reference;
 pub mod slowpath;
 pub mod telemetry;
 mod tls;
 pub mod view;
+pub mod wall;
 
 pub use dataplane::OBJECT;

@@ -2,10 +2,19 @@
 
 mod support;
 
-use anyhow::Result;
-use lb_tests::{needs_bpf, process::wait_until};
+use anyhow::{Context, Result};
+use lb_tests::{
+    guest::Guest,
+    needs_bpf,
+    netns::Namespace,
+    process::{Process, wait_until},
+};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 use support::{BACKENDS, Bench, PATIENCE};
 
 fn next_hop(bench: &Bench, backend: &str) -> Result<Value> {
@@ -153,4 +162,158 @@ fn generic_mode_is_taken_when_asked_for() -> Result<()> {
     let status = bench.status()?;
     assert_eq!((&status["interfaces"][0]["mode"], &status["state"]), (&"generic".into(), &"degraded".into()));
     Ok(())
+}
+
+/// Waits until the daemon has logged these words, and says how long that took.
+fn told(daemon: &Process, what: &str, words: &[&str]) -> Result<()> {
+    let start = Instant::now();
+    wait_until(what, PATIENCE, || {
+        Ok(daemon.log().lines().any(|l| words.iter().all(|word| l.contains(word))))
+    })
+    .with_context(|| daemon.last_words())?;
+    println!("{what}: told after {} ms", start.elapsed().as_millis());
+    Ok(())
+}
+
+/// Waits until the status asks for attention with these words.
+fn asks_for(bench: &Bench, words: &[&str]) -> Result<()> {
+    let mut attention = Vec::new();
+    wait_until("the status says so", PATIENCE, || {
+        let status = bench.status()?;
+        let all = status["attention"].as_array().cloned().unwrap_or_default();
+        attention = all.iter().filter_map(|line| Some(line.as_str()?.to_owned())).collect();
+        Ok(attention.iter().any(|line| words.iter().all(|word| line.contains(word))))
+    })
+    .with_context(|| format!("{attention:?}"))
+}
+
+fn is_well(bench: &Bench) -> Result<()> {
+    wait_until("all is well", PATIENCE, || Ok(bench.status()?["state"] == "ok"))
+}
+
+fn rename(bench: &Bench, from: &str, to: &str) -> Result<()> {
+    for words in [format!("{from} down"), format!("{from} name {to}"), format!("{to} up")] {
+        bench.balancer.ip(&format!("link set {words}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_is_renamed_keeps_its_link_under_whatever_name_it_is_wanted() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.balancer.connect("back", &bench.far, "eth1")?;
+    bench.configure(&bench.config(&["front", "back"], &BACKENDS[..2]))?;
+    let daemon = bench.start(&[])?;
+    let link = |status: &Value, name: &str| {
+        status["interfaces"].as_array()?.iter().find(|i| i["name"] == name)?["link"].as_u64()
+    };
+    let before = bench.status()?;
+    rename(&bench, "front", "edge")?;
+    told(&daemon, "renamed", &["front: is called edge now", "node.interfaces", "sipsteer reload"])?;
+    asks_for(&bench, &["interface front is called edge", "sipsteer reload"])?;
+    wait_until("packets leave by it", PATIENCE, || Ok(next_hop(&bench, "sw1")?["interface"] == "edge"))?;
+    bench.configure(&bench.config(&["edge", "back"], &BACKENDS[..2]))?;
+    bench.json(&["reload"])?;
+    assert_eq!(link(&bench.status()?, "edge"), link(&before, "front"));
+    is_well(&bench)?;
+    daemon.end();
+
+    // Two that change names while nobody looks.
+    for (from, to) in [("edge", "third"), ("back", "edge"), ("third", "back")] {
+        rename(&bench, from, to)?;
+    }
+    let _daemon = bench.start(&["--ephemeral"])?;
+    let after = bench.status()?;
+    assert_eq!(link(&after, "back"), link(&before, "front"));
+    assert_eq!(link(&after, "edge"), link(&before, "back"));
+    assert_eq!(after["interfaces"].as_array().map(Vec::len), Some(2), "{after}");
+    Ok(())
+}
+
+#[test]
+fn an_interface_in_another_namespace_is_not_taken_for_one_of_its_number() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let elsewhere = Namespace::new("elsewhere")?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    let before = bench.status()?["interfaces"][0].clone();
+    bench.balancer.ip(&format!("link set front netns {}", elsewhere.name()))?;
+    told(
+        &daemon,
+        "moved",
+        &["front: the interface is gone to another network namespace", "node.interfaces"],
+    )?;
+    asks_for(&bench, &["interface front is gone", "sipsteer reload"])?;
+    assert_eq!(bench.status()?["state"], "down");
+
+    // One of the same name and number, which the pinned link is not about.
+    let number = before["ifindex"].clone();
+    bench.balancer.ip(&format!("link add front index {number} type veth peer name other"))?;
+    bench.balancer.ip("link set front up")?;
+    wait_until("the new one is attached to", PATIENCE, || Ok(bench.program_on("front")?.is_some()))?;
+    let status = bench.status()?["interfaces"][0].clone();
+    assert_eq!((&status["ifindex"], status["link"] == before["link"]), (&number, false));
+    Ok(())
+}
+
+#[test]
+fn whatever_befalls_an_interface_other_connections_live() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let elsewhere = Namespace::new("elsewhere")?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    let mut guest = Guest::log_in(&bench.balancer, "10.0.0.1:2222".parse()?, &bench.far)?;
+    guest.types()?;
+    let before = bench.status()?["interfaces"][0].clone();
+
+    bench.balancer.ip(&format!("link set front netns {}", elsewhere.name()))?;
+    told(&daemon, "moved", &["gone to another network namespace"])?;
+    elsewhere.ip(&format!("link set front netns {}", bench.balancer.name()))?;
+    bench.balancer.ip("addr add 10.0.0.1/24 dev front")?;
+    bench.balancer.ip("link set front up")?;
+    is_well(&bench)?;
+    assert_eq!(bench.status()?["interfaces"][0], before, "the same link on the same interface");
+    guest.types()?;
+
+    bench.balancer.ip("link del front")?;
+    told(&daemon, "deleted", &["front: the interface is gone;"])?;
+    bench.plug()?;
+    is_well(&bench)?;
+    guest.types()?;
+
+    bench.balancer.ip("link set front down")?;
+    told(&daemon, "down", &["front: is down; no call comes or goes", "ip link set front up"])?;
+    asks_for(&bench, &["interface front is down", "ip link set front up"])?;
+    bench.balancer.ip("link set front up")?;
+    is_well(&bench)?;
+    guest.types()?;
+
+    rename(&bench, "front", "edge")?;
+    told(&daemon, "renamed", &["front: is called edge now"])?;
+    guest.types()?;
+    rename(&bench, "edge", "front")?;
+    is_well(&bench)?;
+    guest.types()
+}
+
+#[test]
+fn a_port_of_a_bridge_goes_on_and_somebody_is_told() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    let hop = next_hop(&bench, "sw1")?;
+    bench.balancer.ip("link add br0 type bridge")?;
+    bench.balancer.ip("link set br0 up")?;
+    bench.balancer.ip("link set front master br0")?;
+    told(&daemon, "enslaved", &["front: is a port of br0 now", "ip link set front nomaster"])?;
+    asks_for(&bench, &["interface front is a port of br0", "nomaster"])?;
+    assert!(bench.program_on("front")?.is_some());
+    // Nobody answers a port's questions, for longer than a silent neighbour is kept.
+    bench.balancer.ip("neigh flush dev front")?;
+    thread::sleep(Duration::from_secs(4));
+    assert!(!bench.balancer.ip("neigh show 10.0.0.11")?.contains("lladdr"));
+    assert_eq!(next_hop(&bench, "sw1")?, hop, "calls go on");
+    bench.balancer.ip("link set front nomaster")?;
+    is_well(&bench)
 }

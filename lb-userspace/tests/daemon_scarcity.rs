@@ -8,11 +8,19 @@ use aya::maps::{Array, Map, MapData};
 use lb_common::map::{
     backend::{Backend, will},
     name,
+    settings::SlowPath,
 };
 use lb_tests::{cleanup::Cleanup, command::run_words, needs_bpf, process::wait_until};
 use rustix::process::Signal;
 use serde_json::json;
-use std::{fs, thread, time::Duration};
+use sipsteer::{
+    dataplane::{
+        clock::{Clock, monotonic},
+        pins::PinDir,
+    },
+    fault,
+};
+use std::{fs, os::unix::net::UnixDatagram, path::Path, thread, time::Duration};
 use support::{BACKENDS, Bench, PATIENCE};
 
 fn backend(bench: &Bench, id: u32) -> Result<Backend> {
@@ -133,5 +141,86 @@ fn an_interface_that_is_renamed_resized_or_down_for_a_while_stays_attached() -> 
     wait_until("all is as it was", PATIENCE, || Ok(bench.status()?["state"] == "ok"))
         .with_context(|| daemon.last_words())?;
     assert_eq!((bench.program_on("front")?, link()?), (program, before));
+    Ok(())
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    // Every write to it finds the disk full.
+    let daemon = bench.spawn_by(&["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"], &["--ephemeral"])?;
+    wait_until("it is ready", PATIENCE, || {
+        ensure!(daemon.status()?.is_none(), "it ended: {:?}", daemon.status()?);
+        Ok(bench.status()?["state"] == "ok")
+    })?;
+    bench.configure("[node]")?;
+    bench.ask(&["reload"])?.refused(1, &["is refused"]);
+    bench.balancer.ip("link set front down")?;
+    bench.balancer.ip("link set front up")?;
+    bench.configure(&bench.config(&["front"], &BACKENDS))?;
+    bench.json(&["reload"])?;
+    wait_until("all is well", PATIENCE, || Ok(bench.status()?["state"] == "ok"))?;
+    daemon.signal(Signal::TERM)?;
+    assert!(daemon.wait(PATIENCE)?.success());
+    assert!(!bench.pins.exists(), "it tidied up");
+    Ok(())
+}
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_clock_that_jumps_ends_no_trial_and_moves_no_backend() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let jumps = bench.folder.path().join("faults");
+    let notify = bench.folder.path().join("notify");
+    let systemd = UnixDatagram::bind(&notify)?;
+    systemd.set_read_timeout(Some(PATIENCE))?;
+    let path = |path: &Path| path.to_str().map(str::to_owned).context("a path");
+    let (faults, notify) = (path(&jumps)?, path(&notify)?);
+    let variables = [(fault::VARIABLE, faults.as_str()), ("NOTIFY_SOCKET", notify.as_str())];
+    let daemon = bench.start_with(&variables, &["--ephemeral"])?;
+    bench.configure(&bench.config(&["front"], &BACKENDS))?;
+    bench.json(&["reload", "--confirm-within", "10m"])?;
+    let until = bench.status()?["daemon"]["trial"]["until"].clone();
+    for jump in [3600, -3600] {
+        fs::write(&jumps, format!("clock {jump}"))?;
+        // A message for each round of the loop; some came before this.
+        systemd.set_nonblocking(true)?;
+        while systemd.recv(&mut [0; 64]).is_ok() {}
+        systemd.set_nonblocking(false)?;
+        for _ in 0..2 {
+            systemd.recv(&mut [0; 64])?;
+        }
+        let status = bench.status()?;
+        assert_eq!(status["daemon"]["trial"]["until"], until, "{jump}: {}", daemon.last_words());
+        assert_eq!(status["backends"].as_array().map(Vec::len), Some(3), "{jump}");
+    }
+    // What was asked for in one time is undone in another.
+    bench.json(&["undo"])?;
+    Ok(())
+}
+
+#[test]
+fn in_a_time_namespace_the_program_knows_that_the_daemon_answers() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let words = "unshare --time --monotonic 3600 --fork --kill-child";
+    let daemon = bench.spawn_by(&words.split(' ').collect::<Vec<_>>(), &[])?;
+    wait_until("it is ready", PATIENCE, || Ok(daemon.log().lines().any(|l| l.ends_with(" ready"))))
+        .with_context(|| daemon.last_words())?;
+    let map = Map::from_map_data(MapData::from_pin(bench.pins.join(name::SLOW_PATH))?)?;
+    let slow_path = Array::<MapData, SlowPath>::try_from(map)?;
+    let clock = Clock::open(&PinDir::new(&bench.pins))?;
+    wait_until("the daemon gives a sign of life", PATIENCE, || {
+        Ok(slow_path.get(&0, 0)?.answers_until > clock.read()?.nanoseconds)
+    })?;
+    const SECOND: u64 = 1_000_000_000;
+    let until = slow_path.get(&0, 0)?.answers_until;
+    assert!(
+        until < clock.read()?.nanoseconds + 60 * SECOND,
+        "it would be believed for an hour after its end"
+    );
+    assert!(monotonic().abs_diff(clock.read()?.nanoseconds) < 60 * SECOND);
     Ok(())
 }

@@ -33,6 +33,7 @@ impl Limits {
 /// A configuration for a lab: the service [`TRUNKS`] that lists every zone, and with several zones a service of its own
 /// for each, which bears the zone's name.
 pub struct Config {
+    interfaces: Vec<String>,
     node: String,
     trunks: Vec<String>,
     services: String,
@@ -51,10 +52,9 @@ struct Entry {
 impl Config {
     /// Every backend of the lab, without limits.
     pub fn of(lab: &Lab) -> Config {
-        let interfaces = lab.interfaces();
+        let interfaces = lab.interfaces().iter().map(|name| (*name).to_owned()).collect();
         let key = lab.folder().join("hash.key");
-        let node =
-            format!("[node]\nname = \"lb1\"\ninterfaces = {interfaces:?}\nhash_key_file = {key:?}\n\n");
+        let node = format!("[node]\nname = \"lb1\"\nhash_key_file = {key:?}\n");
         let zones: Vec<&str> = lab.zones.iter().map(|zone| zone.name.as_str()).collect();
         let trunks = vec![
             format!("listen = [\"{}/udp\"]", lab.service()),
@@ -72,7 +72,15 @@ impl Config {
                 tables.push_str(&format!("[[zone]]\nname = {name:?}\naddress = \"{own}\"\n\n"));
             }
         }
-        Config { node, trunks, services, tables, backends: lab.backends.iter().map(Entry::of).collect() }
+        let backends = lab.backends.iter().map(Entry::of).collect();
+        Config { interfaces, node, trunks, services, tables, backends }
+    }
+
+    /// The same on other interfaces.
+    #[must_use]
+    pub fn on(mut self, interfaces: &[&str]) -> Config {
+        self.interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+        self
     }
 
     /// The same without one backend.
@@ -123,8 +131,10 @@ impl Config {
     pub fn text(&self) -> String {
         let trunks = self.trunks.join("\n");
         let backends: String = self.backends.iter().map(Entry::table).collect();
-        let Config { node, services, tables, .. } = self;
-        format!("{node}[[service]]\nname = \"{TRUNKS}\"\n{trunks}\n\n{services}{tables}{backends}")
+        let Config { interfaces, node, services, tables, .. } = self;
+        format!(
+            "{node}interfaces = {interfaces:?}\n\n[[service]]\nname = \"{TRUNKS}\"\n{trunks}\n\n{services}{tables}{backends}"
+        )
     }
 }
 
@@ -174,6 +184,7 @@ mod tests {
             limits: Limits::default(),
         };
         Config {
+            interfaces: vec!["eth0".into()],
             node: "[node]\n".into(),
             trunks: vec!["zones = [\"uk\"]".into()],
             services: String::new(),

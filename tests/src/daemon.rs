@@ -21,6 +21,7 @@ use lb_common::{
     verdict::Verdict,
 };
 use serde_json::Value;
+use sipsteer::fault::{self, Point};
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -80,6 +81,8 @@ pub struct Node<'a> {
     pub state: PathBuf,
     /// The configuration file.
     pub config: PathBuf,
+    /// Where `sipsteer` is told to die, see [`fault`].
+    faults: PathBuf,
     _cleanup: Cleanup,
 }
 
@@ -110,6 +113,7 @@ impl<'a> Node<'a> {
             run: folder.join("run"),
             state: folder.join("state"),
             config: folder.join("sipsteer.toml"),
+            faults: folder.join("faults"),
         };
         fs::create_dir_all(&node.run)?;
         node.write(config)?;
@@ -136,9 +140,15 @@ impl<'a> Node<'a> {
         let process = self.spawn(arguments)?;
         wait_until("sipsteer steers", START, || {
             ensure!(process.status()?.is_none(), "sipsteer does not run; {}", process.last_words());
-            Ok(self.command(&["status", "--json"]).output()?.status.success())
+            // Looking at the log costs less than asking, which takes the processor from who is to start.
+            let ready = process.log().lines().any(|line| line.ends_with(" ready"));
+            let steers = |status: Value| status["daemon"].is_object() && status["state"] != "down";
+            Ok(ready && self.status().is_ok_and(steers))
         })
-        .with_context(|| process.last_words())?;
+        .with_context(|| {
+            let status = self.status().unwrap_or_default();
+            format!("{}; look at: {}", process.last_words(), status["attention"])
+        })?;
         Ok(process)
     }
 
@@ -151,7 +161,38 @@ impl<'a> Node<'a> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = self.lab.folder().join(format!("sipsteer-{number}.log"));
         let all = ["run"].iter().chain(arguments).map(|a| (*a).into()).chain(self.places(true));
-        Process::start(&self.lab.balancer, &self.binary, all.collect::<Vec<_>>(), &log)
+        let all: Vec<_> = all.collect();
+        let variables = [(fault::VARIABLE, self.faults.as_os_str())];
+        Process::start_with(&self.lab.balancer, &self.binary, all, &variables, &log)
+    }
+
+    /// Has the next `sipsteer` die that passes a point, once others have passed it so often.
+    ///
+    /// # Errors
+    /// When the lab's folder cannot be written.
+    pub fn arm(&self, point: Point, passed_before: u32) -> Result<()> {
+        self.tell_faults(&format!("{} {passed_before}", point.name()))
+    }
+
+    /// Writes what a `sipsteer` with debug assertions reads of [`fault`].
+    ///
+    /// # Errors
+    /// As [`Node::arm`].
+    pub fn tell_faults(&self, text: &str) -> Result<()> {
+        Ok(fs::write(&self.faults, text)?)
+    }
+
+    /// Whether the point of [`Node::arm`] was not passed yet.
+    pub fn is_armed(&self) -> bool {
+        self.faults.exists()
+    }
+
+    /// Forgets the point.
+    ///
+    /// # Errors
+    /// When it was passed already.
+    pub fn disarm(&self) -> Result<()> {
+        Ok(fs::remove_file(&self.faults)?)
     }
 
     /// Runs a subcommand to its end, whatever that is.
@@ -177,6 +218,15 @@ impl<'a> Node<'a> {
     pub fn json(&self, arguments: &[&str]) -> Result<Value> {
         let text = self.succeed(&[arguments, &["--json"]].concat())?;
         serde_json::from_str(&text).with_context(|| format!("sipsteer {arguments:?} printed {text:?}"))
+    }
+
+    /// The document of `status`, whatever the state is.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub fn status(&self) -> Result<Value> {
+        let text = self.ask(&["status", "--json"])?.stdout;
+        serde_json::from_slice(&text).context("`status --json` printed no JSON")
     }
 
     /// Verdicts that occurred, with their packets, in the order of their numbers.
@@ -258,7 +308,7 @@ impl<'a> Node<'a> {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.lab.balancer.command(&self.binary);
-        command.args(arguments).args(self.places(false));
+        command.args(arguments).args(self.places(false)).env(fault::VARIABLE, &self.faults);
         command
     }
 

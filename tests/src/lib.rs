@@ -14,7 +14,7 @@
 //! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
 //! * [`calls`]: callers and servers that follow redirects, misbehave on request and remember every call.
 //! * [`daemon`]: the `sipsteer` under test. [`configuration`]: its file. [`examples`]: the files that ship with it.
-//! * [`telemetry`]: what servers say of themselves, and ways to fail at that.
+//! * [`telemetry`]: what servers say of themselves, and ways to fail at that. [`guest`]: somebody who is logged in.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
 //! * [`capability`]: saying out loud why a test cannot run here.
@@ -36,6 +36,7 @@ pub mod daemon;
 pub mod docs;
 pub mod examples;
 pub mod feedback;
+pub mod guest;
 pub mod kamailio;
 pub mod memory;
 pub mod messages;

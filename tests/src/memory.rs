@@ -3,6 +3,7 @@
 //! The dialog table is the kernel's: the same buckets, and the same code that finds and puts in. All words are atomic, so
 //! several threads may steer at once. The clock moves only when it is told to.
 
+mod failures;
 mod loads;
 
 pub use loads::{MemoryLoad, NO_LIMITS};
@@ -12,6 +13,7 @@ use lb_common::{
         BackendView, Bucket, Inbound, Inspect, LoadCell, Slot, Tables, ZoneView,
         capacity::NOBODY,
         expiry,
+        remember::{self, Opening, Remembered},
         reply::{self, Leaving, Outbound},
         steer::{self, Steering},
     },
@@ -29,7 +31,7 @@ use std::{
     collections::HashMap,
     sync::{
         PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering::SeqCst},
     },
 };
 
@@ -157,6 +159,8 @@ pub struct MemoryTables {
     hand: AtomicU64,
     expired: [AtomicU64; 16],
     write_errors: Box<[AtomicU64]>,
+    /// The error number of all insertions; 0: they work.
+    failing: AtomicI32,
 }
 
 fn all<T: Default>(count: usize) -> Box<[T]> {
@@ -191,6 +195,7 @@ impl MemoryTables {
             hand: AtomicU64::new(0),
             expired: Default::default(),
             write_errors: all(MAX_ERRNO as usize),
+            failing: AtomicI32::new(0),
         }
     }
 
@@ -355,16 +360,6 @@ impl MemoryTables {
         Tally { entries: dialogs.len() as u64, unconfirmed: unconfirmed as u64 }
     }
 
-    /// Failed writes of an error number.
-    pub fn write_errors(&self, errno: i32) -> u64 {
-        self.write_errors[errno as usize].load(SeqCst)
-    }
-
-    /// Failed writes of any error number.
-    pub fn all_write_errors(&self) -> u64 {
-        self.write_errors.iter().map(|count| count.load(SeqCst)).sum()
-    }
-
     /// [`steer::steer`].
     pub fn steer(&self, packet: &Inbound, inspect: &impl Inspect) -> Steering {
         steer::steer(&self, packet, inspect)
@@ -479,6 +474,16 @@ impl<'a> Tables for &'a MemoryTables {
 
     fn count_expired(&self, phase: u8) {
         self.expired[phase as usize].fetch_add(1, SeqCst);
+    }
+
+    fn remember(&self, opening: &Opening) -> Remembered {
+        match self.failing.load(SeqCst) {
+            0 => remember::remember(self, opening),
+            errno => {
+                self.count_write_error(errno);
+                Remembered::Not
+            }
+        }
     }
 
     fn count_write_error(&self, errno: i32) {

@@ -124,10 +124,21 @@ impl Namespace {
     /// # Errors
     /// When one of the names is taken.
     pub fn connect(&self, device: &str, far: &Namespace, far_device: &str) -> Result<()> {
+        self.connect_by(device, far, far_device, 1)
+    }
+
+    /// The same with so many queues at both ends.
+    ///
+    /// # Errors
+    /// When one of the names is taken.
+    pub fn connect_by(&self, device: &str, far: &Namespace, far_device: &str, queues: u32) -> Result<()> {
         let (near_ns, far_ns) = (&self.name, &far.name);
+        let of = format!("numrxqueues {queues} numtxqueues {queues}");
         run_words(
             "ip",
-            &format!("link add {device} netns {near_ns} type veth peer name {far_device} netns {far_ns}"),
+            &format!(
+                "link add {device} netns {near_ns} {of} type veth peer name {far_device} netns {far_ns} {of}"
+            ),
         )?;
         self.ip(&format!("link set {device} up"))?;
         far.ip(&format!("link set {far_device} up"))?;

@@ -37,12 +37,27 @@ impl Process {
         arguments: impl IntoIterator<Item = S>,
         log: &Path,
     ) -> Result<Process> {
+        Process::start_with(namespace, program, arguments, &[], log)
+    }
+
+    /// The same with environment variables.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_with<S: AsRef<OsStr>>(
+        namespace: &Namespace,
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = S>,
+        variables: &[(&str, &OsStr)],
+        log: &Path,
+    ) -> Result<Process> {
         let name = Path::new(program.as_ref()).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         // Ends with us even if we are killed, and does not get the terminal's Ctrl-C, which is for us to handle.
         let mut command = namespace.command("setpriv");
         command.args(["--pdeathsig", "TERM", "--"]).arg(program).args(arguments).process_group(0);
         command.stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
+        command.envs(variables.iter().copied());
         command.current_dir(log.parent().unwrap_or(Path::new("/")));
         let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let child = Arc::new(Mutex::new(child));

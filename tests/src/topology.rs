@@ -97,7 +97,7 @@ pub struct Lab {
     pub backends: Vec<Backend>,
     folder: Folder,
     _far_ends: Vec<PassProgram>,
-    _switch: Namespace,
+    switch: Namespace,
 }
 
 impl Lab {
@@ -133,16 +133,7 @@ impl Lab {
         }
         let folder = Folder::new("lab-")?;
         let zones = places;
-        Ok(Lab {
-            forwarding,
-            client,
-            balancer,
-            zones,
-            backends,
-            folder,
-            _far_ends: far_ends,
-            _switch: switch,
-        })
+        Ok(Lab { forwarding, client, balancer, zones, backends, folder, _far_ends: far_ends, switch })
     }
 
     /// A folder for logs and files, which goes with the lab.
@@ -179,6 +170,25 @@ impl Lab {
                 Ok(address)
             })
             .collect()
+    }
+
+    /// Makes the balancer's [`BACK`] anew after it was deleted, with so many queues; what it returns belongs to it.
+    ///
+    /// # Errors
+    /// When it is there.
+    pub fn plug_back(&self, queues: u32) -> Result<PassProgram> {
+        self.balancer.connect_by(BACK, &self.switch, "lb", queues)?;
+        self.switch.ip("link set lb master br0")?;
+        self.address_back()?;
+        PassProgram::attach(&self.switch, "lb")
+    }
+
+    /// Gives the balancer's [`BACK`] its address again, which it loses on its way through other namespaces.
+    ///
+    /// # Errors
+    /// When it has one.
+    pub fn address_back(&self) -> Result<()> {
+        address_back(&self.balancer)
     }
 
     /// The balancer's interfaces that `sipsteer` attaches to.
@@ -259,10 +269,8 @@ fn wire_nat(client: &Namespace, balancer: &Namespace, switch: &Namespace) -> Res
     client.connect(DEVICE, balancer, FRONT)?;
     plug(switch, "lb", balancer, BACK)?;
     address_balancer(balancer)?;
-    balancer.ip(&format!("addr add 10.0.0.1/24 dev {BACK}"))?;
-    // What the program leaves to the host to forward comes in at the back and has the service's address as its source,
-    // which is the host's own.
-    balancer.sysctl(&[("ipv4/ip_forward", "1"), ("ipv4/conf/back/accept_local", "1")])?;
+    balancer.sysctl(&[("ipv4/ip_forward", "1")])?;
+    address_back(balancer)?;
     address_client(client)?;
     Ok(vec![PassProgram::attach(client, DEVICE)?, PassProgram::attach(switch, "lb")?])
 }
@@ -280,6 +288,13 @@ fn address_balancer(balancer: &Namespace) -> Result<()> {
     balancer.ip(&format!("addr add 203.0.113.1/24 dev {FRONT}"))?;
     balancer.ip(&format!("addr add {VIP}/32 dev {FRONT}"))?;
     balancer.sysctl(&[("ipv4/conf/all/rp_filter", "0"), (&format!("ipv4/conf/{FRONT}/rp_filter"), "0")])
+}
+
+fn address_back(balancer: &Namespace) -> Result<()> {
+    balancer.ip(&format!("addr add 10.0.0.1/24 dev {BACK}"))?;
+    // What the program leaves to the host to forward comes in at the back and has the service's address as its source,
+    // which is the host's own.
+    balancer.sysctl(&[("ipv4/conf/back/accept_local", "1")])
 }
 
 /// The client's default route lets it reach the backends themselves, which tests without a balancer do.

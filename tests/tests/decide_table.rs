@@ -2,10 +2,11 @@
 
 use lb_common::{
     decide::{
-        E2BIG, Tables,
+        E2BIG, EBUSY, EDQUOT, Tables,
         remember::{self, Opening, Remembered},
         table::homes,
     },
+    limits::{CLAIM_ATTEMPTS, MAX_ERRNO},
     map::{
         dialog::{BUCKET_SLOTS, DialogKey, Phase},
         settings::Settings,
@@ -13,7 +14,7 @@ use lb_common::{
     sip::Method,
     verdict::Verdict,
 };
-use lb_tests::story::{Story, request, settings};
+use lb_tests::story::{BRANCH, Story, request, settings};
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
 
@@ -145,4 +146,71 @@ fn an_entry_that_is_there_twice_goes_even_if_a_packet_changes_it_at_that_moment(
         assert_eq!(insert(&story, CALL, 2), Remembered::Already(1));
         is_there_once(&story, 1);
     }
+}
+
+/// The ring's first choice for the call.
+fn first_of(story: &Story) -> u16 {
+    (&story.tables).ring_choice(0, 1, CALL).expect("a backend")
+}
+
+/// A caller's request and a backend's own, both of which open a dialog, find no place in the table: they go where they would
+/// have gone, what follows goes there too, and each is counted under its error number and nothing else.
+fn is_steered_without_a_place(story: &Story, errno: i32, spoil: impl Fn(&Story)) {
+    let errors = || (story.tables.write_errors(errno), story.tables.all_write_errors());
+    let carried = |story: &Story| (0..3).map(|id| story.tables.load_of(id).channels).collect::<Vec<_>>();
+    let before = (story.tables.counted(), carried(story));
+    for (count, method) in (1..).zip([Method::Invite, Method::Register, Method::Subscribe]) {
+        let first = first_of(story);
+        spoil(story);
+        let steering = story.arrives(request(method, CALL));
+        assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, first), "{method:?}");
+        assert_eq!(errors(), (count, count), "{method:?} with error {errno}");
+        let bye = story.arrives(request(Method::Bye, CALL).branch(BRANCH + 1).to_tag(9));
+        assert_eq!((bye.verdict, bye.backend), (Verdict::SteeredRing, first));
+    }
+    spoil(story);
+    let own = story.leaves(1, &[0], request(Method::Invite, CALL));
+    assert_eq!((own.verdict, errors()), (Verdict::ReplyUnpinned, (4, 4)), "error {errno}");
+    assert_eq!((story.tables.counted(), carried(story)), before, "no channel is lost");
+    assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+/// R8.
+#[test]
+fn whatever_error_a_write_has_the_call_is_steered_by_the_ring_and_counted() {
+    for errno in 1..MAX_ERRNO as i32 {
+        let story = Story::new();
+        story.tables.fail_writes(errno);
+        is_steered_without_a_place(&story, errno, |_| {});
+    }
+}
+
+#[test]
+fn every_error_that_the_table_itself_has_is_counted() {
+    let full = Story::with(settings(), 1);
+    for call in 1..=2 * u64::from(BUCKET_SLOTS) {
+        full.opens(call << 40 | call);
+    }
+    is_steered_without_a_place(&full, E2BIG, |_| {});
+    is_steered_without_a_place(&Story::new(), EBUSY, |story| story.tables.disturb(0, CLAIM_ATTEMPTS));
+    // REGISTER and the like are no unconfirmed calls.
+    let many = Story::with(Settings { unconfirmed_limit: 1, ..settings() }, 256);
+    many.opens(CALL ^ 1);
+    let steering = many.arrives(request(Method::Invite, CALL));
+    assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredUnpinned, first_of(&many)));
+    assert_eq!((many.tables.write_errors(EDQUOT), many.tables.all_write_errors()), (1, 1));
+}
+
+/// What the kernel's maps may refuse (E2BIG, ENOMEM, EBUSY, EDEADLK) cannot happen: the programs write in place and neither
+/// add nor remove an entry of a map.
+#[test]
+fn no_program_adds_an_entry_to_a_map_or_removes_one() {
+    const CALL_HELPER: [u8; 4] = [0x85, 0, 0, 0];
+    let helper = |number: u32| [CALL_HELPER, number.to_le_bytes()].concat();
+    let calls = |number| sipsteer::OBJECT.chunks_exact(8).filter(|i| *i == helper(number)).count();
+    const LOOK_UP: u32 = 1;
+    const UPDATE: u32 = 2;
+    const DELETE: u32 = 3;
+    assert!(calls(LOOK_UP) > 0, "this is how calls are found");
+    assert_eq!((calls(UPDATE), calls(DELETE)), (0, 0));
 }

@@ -1,9 +1,14 @@
 //! Reloads, `kill -9` and upgrades while calls go on: no call fails, and none moves.
 //!
-//! The short form takes a few thousand calls. SIPSTEER_CHANGE_CALLS=100000 is the long one: 50 reloads, 20 kills, 5 upgrades.
-//! SIPSTEER_SEED repeats a run.
+//! The short form takes a few thousand calls. SIPSTEER_CHANGE_CALLS=100000 is the long one: 50 reloads, 20 kills, 5 upgrades, and
+//! 100 kills more at any moment and 2,000 calls a second. SIPSTEER_SEED repeats a run.
+
+#[cfg(debug_assertions)]
+#[path = "scenario_change/faults.rs"]
+mod faults;
 
 use anyhow::{Context, Result, ensure};
+use lb_common::verdict::Verdict;
 use lb_tests::{
     command::run,
     daemon::{Config, Node},
@@ -15,15 +20,18 @@ use lb_tests::{
     variant::variants,
 };
 use rustix::process::Signal;
+use sipsteer::fault::Point;
 use std::{
     collections::BTreeSet,
     env,
+    os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::Command,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+const PATIENCE: Duration = Duration::from_secs(20);
 /// New calls per second.
 const RATE: u32 = 300;
 /// How long each call is up, so that some hundred are at any moment.
@@ -103,8 +111,12 @@ struct Story<'l> {
 
 impl<'l> Story<'l> {
     fn new(lab: &'l Lab, lifetime: Duration) -> Result<Story<'l>> {
-        let servers = Server::start_all(lab, Scenario::StrictCall, lifetime)?;
         let node = Node::new(lab, &Config::of(lab))?;
+        Story::with(lab, node, lifetime)
+    }
+
+    fn with(lab: &'l Lab, node: Node<'l>, lifetime: Duration) -> Result<Story<'l>> {
+        let servers = Server::start_all(lab, Scenario::StrictCall, lifetime)?;
         let daemon = node.start(&[])?;
         let mut story = Story { lab, node, daemon, servers, reloads: 0, tags: BTreeSet::new() };
         story.note_program()?;
@@ -122,8 +134,12 @@ impl<'l> Story<'l> {
 
     /// Another configuration each time: a backend goes and comes, so rings change and removed backends keep their calls.
     fn configure(&mut self) -> Result<()> {
+        self.configure_on(self.lab.interfaces())
+    }
+
+    fn configure_on(&mut self, interfaces: &[&str]) -> Result<()> {
         self.reloads += 1;
-        let whole = Config::of(self.lab);
+        let whole = Config::of(self.lab).on(interfaces);
         self.node.configure(&if self.reloads % 2 == 1 { whole.without("sw3") } else { whole })
     }
 
@@ -170,9 +186,99 @@ impl<'l> Story<'l> {
         // A call that moves shows up at a second backend, whose scenario it then fails.
         ensure!(seen.iter().map(|s| s.calls).sum::<u64>() == sum.calls, "calls moved: {sum:?}, {seen:?}");
         ensure!(seen.iter().all(|s| s.failed == 0), "{seen:?}");
+        let verdicts = self.node.verdicts()?;
+        let bad = |name: &str| Verdict::ALL.iter().any(|v| v.name() == name && !v.expected());
+        ensure!(!verdicts.iter().any(|(name, _)| bad(name)), "{verdicts:?}");
         Ok(sum)
     }
+
+    /// The daemon dies at a point, which `provoke` has it pass, and takes nothing with it.
+    fn dies_at(
+        &mut self,
+        point: Point,
+        before: u32,
+        provoke: impl FnOnce(&mut Story<'l>) -> Result<()>,
+    ) -> Result<()> {
+        self.node.arm(point, before)?;
+        provoke(self).with_context(|| format!("at {point:?}"))?;
+        let status = self.daemon.wait(PATIENCE).with_context(|| format!("{point:?} was not passed"))?;
+        ensure!(
+            status.signal() == Some(Signal::KILL.as_raw()) && !self.node.is_armed(),
+            "{point:?}: {status}; {}",
+            self.daemon.last_words()
+        );
+        ensure!(attached(&self.lab.balancer, FRONT)?.is_some(), "the program is gone with {point:?}");
+        Ok(())
+    }
+
+    /// Starts a daemon that may die any moment.
+    fn spawn(&mut self) -> Result<()> {
+        self.daemon = self.node.spawn(&[])?;
+        Ok(())
+    }
+
+    /// Asks the daemon for a reload, whose end is as it comes: done, or the daemon is gone.
+    fn try_reload(&self) -> Result<()> {
+        self.node.ask(&["reload"]).map(drop)
+    }
+
+    /// The daemon dies, somewhere.
+    fn dies_somewhere(&mut self, dice: &mut Dice) -> Result<()> {
+        self.configure()?;
+        // Without debug assertions it knows no points.
+        match dice.below(if cfg!(debug_assertions) { 4 } else { 2 }) {
+            // Before the maps are looked at, while rings are written, while the link is updated, or later.
+            0 => {
+                self.spawn()?;
+                thread::sleep(Duration::from_millis(dice.below(900)));
+                self.daemon.kill()
+            }
+            1 => {
+                self.daemon = self.node.start(&[])?;
+                self.configure()?;
+                thread::scope(|scope| -> Result<()> {
+                    let reload = scope.spawn(|| self.try_reload());
+                    thread::sleep(Duration::from_millis(dice.below(60)));
+                    self.daemon.kill()?;
+                    reload.join().expect("asking does not panic")
+                })
+            }
+            2 => {
+                let (point, times) = AT_START[dice.below(AT_START.len() as u64) as usize];
+                self.dies_at(point, dice.below(times) as u32, Story::spawn)
+            }
+            _ => {
+                self.daemon = self.node.start(&[])?;
+                self.configure()?;
+                let point = AT_RELOAD[dice.below(AT_RELOAD.len() as u64) as usize];
+                self.dies_at(point, 0, |story| story.try_reload())
+            }
+        }
+    }
 }
+
+/// What every start passes that finds another configuration, and how often at least.
+const AT_START: [(Point, u64); 10] = [
+    (Point::MapsPinned, 1),
+    (Point::ClockUnpinned, 1),
+    (Point::RingFilled, 1),
+    (Point::PlanWrite, 3),
+    (Point::PlanWritten, 1),
+    (Point::SettingsWritten, 1),
+    (Point::LinkAdopted, 2),
+    (Point::Attached, 1),
+    (Point::FactsWritten, 1),
+    (Point::NextHopWritten, 2),
+];
+/// What every reload passes.
+const AT_RELOAD: [Point; 6] = [
+    Point::RingFilled,
+    Point::RingSwapped,
+    Point::PlanWrite,
+    Point::PlanWritten,
+    Point::SettingsWritten,
+    Point::FactsWritten,
+];
 
 fn lifetime(calls: u64) -> Duration {
     Duration::from_secs(120 + 3 * calls / u64::from(RATE))
@@ -210,38 +316,42 @@ fn reloads_kills_and_upgrades_cost_no_call() -> Result<()> {
 #[test]
 fn a_daemon_that_dies_at_any_moment_costs_no_call() -> Result<()> {
     needs_bpf!();
-    let kills = if number("SIPSTEER_CHANGE_CALLS")?.is_some_and(|calls| calls >= 100_000) { 100 } else { 10 };
+    let long = number("SIPSTEER_CHANGE_CALLS")?.is_some_and(|calls| calls >= 100_000);
+    let (kills, calls, rate) = if long { (100, 100_000, 2000) } else { (4, 1500, RATE) };
+    let at_rate = |calls| Load { rate, ..load(calls) };
     let mut dice = Dice::new()?;
     let lab = Lab::new(Forwarding::Nat, 3)?;
-    let mut story = Story::new(&lab, lifetime(3000))?;
+    let mut story = Story::new(&lab, lifetime(calls))?;
+    let mut callers = Vec::new();
+    let baseline = if long {
+        callers.push(Caller::start(&lab, &at_rate(calls / 5))?);
+        let made = callers[0].wait()?;
+        println!("with a daemon that lives: {made:?}");
+        made
+    } else {
+        Statistics::default()
+    };
     story.daemon.kill()?;
-    let mut callers = vec![Caller::start(&lab, &load(2400))?];
+    callers.push(Caller::start(&lab, &at_rate(calls))?);
     for kill in 0..kills {
+        // A slow machine may need more time for this than the calls take.
         if !callers.last().context("there is one")?.is_running()? {
-            callers.push(Caller::start(&lab, &load(600))?);
+            callers.push(Caller::start(&lab, &at_rate(u64::from(rate) * 2))?);
         }
-        story.configure()?;
-        if kill % 2 == 0 {
-            // Some die before the maps are looked at, some while rings are written or the link is updated, some later.
-            let daemon = story.node.spawn(&[])?;
-            thread::sleep(Duration::from_millis(dice.below(900)));
-            daemon.kill()?;
-        } else {
-            let daemon = story.node.start(&[])?;
-            story.configure()?;
-            thread::scope(|scope| -> Result<()> {
-                // Its end is as it comes: done, or the daemon is gone.
-                let reload = scope.spawn(|| story.node.ask(&["reload"]));
-                thread::sleep(Duration::from_millis(dice.below(60)));
-                daemon.kill()?;
-                reload.join().expect("asking does not panic").map(drop)
-            })?;
-        }
+        story.dies_somewhere(&mut dice).with_context(|| format!("kill {kill}"))?;
         ensure!(attached(&lab.balancer, FRONT)?.is_some(), "the program is gone after kill {kill}");
     }
     story.daemon = story.node.start(&[])?;
     let sum = story.judge(&callers)?;
     println!("{kills} kills: {sum:?}");
+    // Only so many calls say something, and only of a machine that does nothing else.
+    if long {
+        let (before, all) = (baseline.retransmissions, sum.retransmissions);
+        ensure!(
+            (all - before) * baseline.calls <= before * (sum.calls - baseline.calls),
+            "{sum:?}, {baseline:?}"
+        );
+    }
     Ok(())
 }
 

@@ -1,16 +1,18 @@
 //! What happens to calls while the daemon is killed, stopped, restarted and reloaded.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use lb_common::verdict::Verdict;
 use lb_tests::{
+    command::run_words,
     daemon::{Config, Node},
     needs_bpf,
-    process::wait_until,
+    process::{Process, wait_until},
     program::attached,
     sipp::{Caller, Load, Server, scenario::Scenario},
     topology::{FRONT, Forwarding, Lab},
 };
 use rustix::process::Signal;
-use std::time::Duration;
+use std::{env, thread, time::Duration};
 
 const LIFETIME: Duration = Duration::from_secs(90);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -98,34 +100,88 @@ fn removing_a_backend_moves_no_call_that_is_up() -> Result<()> {
     Ok(())
 }
 
+/// How long the daemon is stopped, by how many calls, with which lifetimes, and how many dialogs that makes at most.
+struct Stop {
+    calls: u32,
+    rate: u32,
+    dialogs: &'static str,
+    most: u64,
+}
+
+impl Stop {
+    fn chosen() -> Result<Stop> {
+        let Ok(seconds) = env::var("SIPSTEER_STOPPED_SECONDS") else {
+            // 6,000 calls through a table for 2,048. 0.1 s of call, 1 s of lifetime and rounds of the search within jiffies, with
+            // ticks rounded up, at 600 calls a second.
+            let dialogs = "[dialogs]\nmax = 2048\nshortened = true\nended = \"1s\"\nunanswered = \"2s\"\n\
+                answered = \"2s\"\nsubscribed = \"2s\"\n";
+            return Ok(Stop { calls: 6000, rate: 600, dialogs, most: 3000 });
+        };
+        let seconds: u32 =
+            seconds.parse().with_context(|| format!("SIPSTEER_STOPPED_SECONDS is {seconds}"))?;
+        // 32 s of lifetime at 300 calls a second.
+        Ok(Stop { calls: seconds * 300, rate: 300, dialogs: "[dialogs]\nmax = 16384\n", most: 15_000 })
+    }
+}
+
+/// R6: SIGSTOP; SIPSTEER_STOPPED_SECONDS=1800 is the long form.
 #[test]
 fn with_the_daemon_stopped_the_table_neither_fills_nor_leaks() -> Result<()> {
     needs_bpf!();
+    let stop = Stop::chosen()?;
     let lab = Lab::new(Forwarding::Nat, 2)?;
-    let _servers = Server::start_all(&lab, Scenario::Call, LIFETIME)?;
-    let lifetimes = "[dialogs]\nmax = 2048\nshortened = true\nended = \"1s\"\nunanswered = \"2s\"\n\
-        answered = \"2s\"\nsubscribed = \"2s\"\n";
-    let node = Node::new(&lab, &Config::of(&lab).with(lifetimes))?;
+    let _servers = Server::start_all(
+        &lab,
+        Scenario::Call,
+        LIFETIME + Duration::from_secs((stop.calls / stop.rate).into()),
+    )?;
+    let node = Node::new(&lab, &Config::of(&lab).with(stop.dialogs))?;
     let daemon = node.start(&["--ephemeral"])?;
     daemon.signal(Signal::STOP)?;
 
-    // 6,000 calls through a table for 2,048.
-    let caller = Caller::start(&lab, &Load::calls(6000, 600))?;
+    let caller = Caller::start(&lab, &Load::calls(stop.calls, stop.rate))?;
     let mut most = 0;
     while caller.is_running()? {
         most = most.max(node.dialogs()?);
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
     let made = caller.wait()?;
-    assert_eq!((made.ok, made.failed), (6000, 0));
-    // 0.1 s of call, 1 s of lifetime and rounds of the search within jiffies, with ticks rounded up, at 600 calls a second.
-    assert!(most < 3000, "{most} dialogs at a time; they do not expire");
+    println!("{} s: {made:?}, {most} dialogs at most", stop.calls / stop.rate);
+    assert_eq!((made.ok, made.failed), (stop.calls.into(), 0));
+    assert!(most < stop.most, "{most} dialogs at a time; they do not expire");
+    daemon.signal(Signal::CONT)?;
+    assert_eq!(node.packets(Verdict::SteeredUnpinned)?, 0, "{:?}", node.verdicts()?);
+    wait_until("the daemon works as before", PATIENCE, || Ok(node.status()?["state"] == "ok"))?;
 
     // What is left is forgotten as new calls go by: in the end only some of these are there.
     let trickle = Caller::start(&lab, &Load::calls(1500, 300))?;
+    lacks_things(&node, &daemon)?;
     let made = trickle.wait()?;
     assert_eq!((made.ok, made.failed), (1500, 0));
     let left = node.dialogs()?;
-    assert!(left <= 1500, "{left} dialogs are left of 7,500");
+    assert!(left <= stop.most / 2, "{left} dialogs are left of {}", stop.calls + 1500);
+    let verdicts = node.verdicts()?;
+    let bad = |name: &str| Verdict::ALL.iter().any(|v| v.name() == name && !v.expected());
+    assert!(!verdicts.iter().any(|(name, _)| bad(name)), "{verdicts:?}");
     Ok(())
+}
+
+/// The daemon has no file descriptors, and no idea of the time of day.
+fn lacks_things(node: &Node<'_>, daemon: &Process) -> Result<()> {
+    let pid = node.status()?["daemon"]["pid"].as_u64().context("no pid")?;
+    let limit = |files: u32| run_words("prlimit", &format!("--pid {pid} --nofile={files}:20000"));
+    limit(3)?;
+    let asked = thread::scope(|scope| {
+        let asked = scope.spawn(|| node.ask(&["reload"]));
+        thread::sleep(Duration::from_secs(1));
+        limit(20_000)?;
+        asked.join().expect("asking does not panic")
+    })?;
+    assert!(asked.status.success(), "{}", daemon.last_words());
+    assert!(daemon.log().contains("calls are steered as before"), "{}", daemon.last_words());
+    for jump in [3600, -3600] {
+        node.tell_faults(&format!("clock {jump}"))?;
+        node.succeed(&["reload"])?;
+    }
+    node.disarm()
 }

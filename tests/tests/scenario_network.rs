@@ -1,17 +1,20 @@
 //! The network around the balancer: backends that call out, MAC addresses that change, datagrams that are no SIP.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lb_common::verdict::Verdict;
 use lb_tests::{
     daemon::{Config, Node},
+    guest::Guest,
     needs_bpf,
-    process::wait_until,
+    netns::Namespace,
+    process::{Process, wait_until},
+    program::attached,
     sipp::{Caller, Load, Server, scenario::Scenario},
-    topology::{CLIENT, DEVICE, Forwarding, Lab, SIP_PORT},
+    topology::{BACK, CLIENT, DEVICE, FRONT, Forwarding, Lab, SIP_PORT},
 };
 use std::{
     net::{SocketAddrV4, UdpSocket},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const LIFETIME: Duration = Duration::from_secs(90);
@@ -106,4 +109,94 @@ fn other_traffic_to_the_host_is_left_alone() -> Result<()> {
     assert_eq!((&buffer[..6], from), (&b"INVITE"[..], client.local_addr()?), "{length} bytes");
     lab.client.run_words("ping", &format!("-c 3 -i 0.2 -W 2 {}", service.ip()))?;
     Ok(())
+}
+
+/// Waits until the daemon has said this, and prints how long that took.
+fn told(daemon: &Process, words: &str) -> Result<()> {
+    let start = Instant::now();
+    wait_until(words, Duration::from_secs(20), || Ok(daemon.log().contains(words)))
+        .with_context(|| daemon.last_words())?;
+    println!("{words:?} after {} ms", start.elapsed().as_millis());
+    Ok(())
+}
+
+fn rename(lab: &Lab, from: &str, to: &str) -> Result<()> {
+    for words in [format!("{from} down"), format!("{from} name {to}"), format!("{to} up")] {
+        lab.balancer.ip(&format!("link set {words}"))?;
+    }
+    Ok(())
+}
+
+/// R3: calls and a login go on while interfaces are resized, renamed, down, enslaved, elsewhere, deleted and reset.
+#[test]
+fn what_befalls_interfaces_costs_no_call() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let elsewhere = Namespace::new("elsewhere")?;
+    let _servers = Server::start_all(&lab, Scenario::Call, LIFETIME)?;
+    let node = Node::new(&lab, &Config::of(&lab))?;
+    let daemon = node.start(&["--ephemeral"])?;
+    let mut guest = Guest::log_in(&lab.balancer, "203.0.113.1:2222".parse()?, &lab.client)?;
+    let link = || -> Result<_> { Ok(node.status()?["interfaces"][1]["link"].clone()) };
+    let (front, back) = (attached(&lab.balancer, FRONT)?, link()?);
+    let caller = Caller::start(&lab, &Load::calls(400, 100).holding(Duration::from_secs(1)))?;
+    let ip = |words: &str| lab.balancer.ip(words).map(drop);
+
+    ip("link set front mtu 1400")?;
+    ip("link set front mtu 1500")?;
+    guest.types()?;
+
+    rename(&lab, FRONT, "edge")?;
+    told(&daemon, "front: is called edge now")?;
+    guest.types()?;
+    node.configure(&Config::of(&lab).on(&["edge", BACK]))?;
+    node.succeed(&["reload"])?;
+    assert_eq!(attached(&lab.balancer, "edge")?, front);
+    rename(&lab, "edge", FRONT)?;
+    node.configure(&Config::of(&lab))?;
+    node.succeed(&["reload"])?;
+    assert_eq!(attached(&lab.balancer, FRONT)?, front);
+    guest.types()?;
+
+    ip("link set back down")?;
+    told(&daemon, "back: is down; no call comes or goes by it until `ip link set back up`")?;
+    ip("link set back up")?;
+
+    ip("link add br0 type bridge")?;
+    ip("link set back master br0")?;
+    told(&daemon, "back: is a port of br0 now and steers calls as before")?;
+    ip("link set back nomaster")?;
+    guest.types()?;
+
+    ip(&format!("link set back netns {}", elsewhere.name()))?;
+    told(&daemon, "back: the interface is gone to another network namespace")?;
+    elsewhere.ip(&format!("link set back netns {}", lab.balancer.name()))?;
+    lab.address_back()?;
+    ip("link set back up")?;
+    assert_eq!(link()?, back, "it was never taken off");
+    guest.types()?;
+
+    ip("link del back")?;
+    told(&daemon, "back: the interface is gone; it is attached to again when")?;
+    let _far = lab.plug_back(2)?;
+    wait_until(
+        "it is attached to",
+        Duration::from_secs(20),
+        || Ok(attached(&lab.balancer, BACK)?.is_some()),
+    )?;
+    let program = attached(&lab.balancer, BACK)?;
+
+    // A reset of the driver: its rings are made anew.
+    for queues in [1, 2] {
+        lab.balancer.run_words("ethtool", &format!("-L back rx 2 tx {queues}"))?;
+        assert_eq!(attached(&lab.balancer, BACK)?, program);
+    }
+    guest.types()?;
+
+    let made = caller.wait()?;
+    assert_eq!((made.ok, made.failed), (400, 0), "{:?}; {}", node.verdicts()?, daemon.last_words());
+    let after = Caller::start(&lab, &Load::calls(100, 200))?.wait()?;
+    assert_eq!((after.ok, after.failed), (100, 0), "{:?}", node.verdicts()?);
+    guest.types()?;
+    wait_until("all is well", Duration::from_secs(20), || Ok(node.status()?["state"] == "ok"))
 }

@@ -1,8 +1,7 @@
 //! How commands speak: a document for programs, text for people.
 
 use super::Context;
-use crate::failure::Failure;
-use jiff::Timestamp;
+use crate::{failure::Failure, wall};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::{
@@ -76,7 +75,7 @@ fn document(command: &str, node: Option<&str>, fields: &Map<String, Value>) -> S
 
 /// The time in RFC 3339, whole seconds.
 fn now() -> String {
-    let now = Timestamp::now();
+    let now = wall::now();
     now.round(jiff::Unit::Second).unwrap_or(now).to_string()
 }
 

@@ -51,7 +51,9 @@ fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(color)
-        .with_target(false);
+        .with_target(false)
+        // It would say on stderr that stderr is full, and panic over that.
+        .log_internal_errors(false);
     // The journal stamps lines itself, and takes their priority from what they begin with.
     let result = if std::env::var_os("JOURNAL_STREAM").is_some() {
         log.without_time().map_event_format(ForJournal).try_init()

@@ -20,6 +20,7 @@ use crate::{
         tend,
     },
     failure::{Failure, chain},
+    fault::{self, Point},
     slowpath::serve::SlowPath,
     view::{
         self,
@@ -29,6 +30,7 @@ use crate::{
         services::RecentView,
         status::{DaemonView, Status},
     },
+    wall,
 };
 use jiff::Timestamp;
 use lb_common::map::{
@@ -55,7 +57,7 @@ pub(super) struct Since {
 
 impl Since {
     pub(super) fn now() -> Since {
-        let now = Timestamp::now();
+        let now = wall::now();
         Since { started: now, configured: now }
     }
 }
@@ -92,6 +94,8 @@ pub struct Daemon {
     pub(super) settings: Settings,
     pub(super) hz: u32,
     pub(super) attachments: Vec<Attachment>,
+    /// Something happened to one of their interfaces, or may have.
+    pub(super) interfaces_changed: bool,
     pub(super) slow_path: SlowPath,
     pub(super) census_due: Instant,
     /// Buckets that had been looked at for old dialogs a second ago.
@@ -116,7 +120,10 @@ impl Daemon {
         };
         for interface in linked.iter().filter(|i| !self.config.node.interfaces.contains(i)) {
             match attach::detach(pins, interface) {
-                Ok(_) => tracing::warn!("{interface}: detached, because node.interfaces no longer names it"),
+                Ok(_) => {
+                    fault::pass(Point::OtherLinkDropped);
+                    tracing::warn!("{interface}: detached, because node.interfaces no longer names it");
+                }
                 Err(failure) => tracing::error!("{interface}: {failure}"),
             }
         }

@@ -1,7 +1,10 @@
 //! The key of the hash behind all call keys: 16 bytes in hex, made at the first start, the same on all balancers of a
 //! cluster.
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    fault::{self, Point},
+};
 use lb_common::hash::HashKey;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::{
@@ -48,9 +51,14 @@ pub fn read_or_make(path: &Path) -> Result<HashKey, Failure> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(cannot)?;
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(cannot)?;
+    // Under another name until it is whole: half a key would keep every later start from going on.
+    let new = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(cannot)?;
     writeln!(file, "{}", hex(&bytes)).map_err(cannot)?;
     file.sync_all().map_err(cannot)?;
+    fault::pass(Point::KeyWritten);
+    fs::rename(&new, path).map_err(cannot)?;
     tracing::info!("made a new hash key in {}; give every balancer of a cluster the same", path.display());
     Ok(from_bytes(&bytes))
 }

@@ -8,10 +8,10 @@ use crate::{
     dataplane::{
         attach::{self, Attachment},
         neighbours::Change,
-        netlink::{Event, Events},
+        netlink::{Event, Events, Link},
     },
     failure::Failure,
-    view,
+    view::{self, status::remedy},
 };
 use lb_common::map::{backend::will, service::unmapped};
 use std::net::IpAddr;
@@ -36,60 +36,136 @@ impl Daemon {
             .filter(|(_, b)| b.will != will::DISABLED)
             .map(|(id, b)| (*id, unmapped(b.address), b.next_hop))
             .collect();
-        self.neighbours.set_targets(targets, &self.config.node.interfaces);
+        self.neighbours.set_targets(targets, &self.ways());
         Ok(())
+    }
+
+    /// Names that packets may leave by: those of the configuration, and what the interfaces are called now that the program
+    /// is attached to, which goes by number.
+    fn ways(&self) -> Vec<String> {
+        let mut names = self.config.node.interfaces.clone();
+        for attachment in &self.attachments {
+            let now = self.neighbours.link_by_index(attachment.ifindex).map(|link| link.name.clone());
+            names.extend(now.filter(|name| !self.config.node.interfaces.contains(name)));
+        }
+        names
     }
 
     /// Something happened to the network.
     pub(super) fn on_event(&mut self, event: Event) {
         match &event {
-            Event::Link(link) if self.config.node.interfaces.contains(&link.name) => {
-                let held = self.attachments.iter().find(|a| a.interface == link.name);
-                let another = held.is_some_and(|a| a.ifindex != link.ifindex);
-                self.neighbours.note(event.clone());
-                if another {
-                    self.attach_again();
+            Event::Link(link) => {
+                let before = self.neighbours.link_by_index(link.ifindex);
+                let held = self.attachments.iter().find(|a| a.ifindex == link.ifindex);
+                if before != Some(link)
+                    && (held.is_some() || self.config.node.interfaces.contains(&link.name))
+                {
+                    if let (Some(held), Some(before)) = (held, before) {
+                        self.tell_change(&held.interface, before, link);
+                    }
+                    self.interfaces_changed = true;
                 }
             }
             Event::LinkGone(link) => {
-                if self.attachments.iter().any(|a| a.ifindex == link.ifindex) {
-                    tracing::error!(
-                        "{}: the interface is gone; it will be attached when one of this name appears",
-                        link.name
-                    );
+                if let Some(held) = self.attachments.iter().find(|a| a.ifindex == link.ifindex) {
+                    self.tell_gone(&held.interface);
+                    self.interfaces_changed = true;
                 }
-                self.neighbours.note(event);
             }
-            _ => self.neighbours.note(event),
+            Event::Lost => self.interfaces_changed = true,
+            _ => {}
+        }
+        self.neighbours.note(event);
+    }
+
+    /// Says what somebody should know, or do, about an interface that the program is attached to.
+    fn tell_change(&self, interface: &str, before: &Link, link: &Link) {
+        let name = &link.name;
+        if before.name != link.name && name != interface {
+            tracing::error!(
+                "{interface}: is called {name} now and goes on; {}",
+                remedy::renamed(interface, name)
+            );
+        } else if before.name != link.name {
+            tracing::info!("{interface}: has its name again");
+        }
+        if before.up != link.up {
+            match link.up {
+                true => tracing::info!("{name}: is up"),
+                false => tracing::error!("{name}: is down; {}", remedy::down(name)),
+            }
+        }
+        if before.controller != link.controller {
+            let controller = link.controller.and_then(|number| self.neighbours.link_by_index(number));
+            match controller {
+                Some(of) => tracing::error!(
+                    "{name}: is a port of {} now and steers calls as before; {}",
+                    of.name,
+                    remedy::port(name, &of.name)
+                ),
+                None => tracing::info!("{name}: is a port of nothing any more"),
+            }
         }
     }
 
-    /// An interface that was gone is back, with another number.
+    fn tell_gone(&self, interface: &str) {
+        let pinned = attach::pinned_link(&self.options.places.pins, interface);
+        match pinned {
+            // The kernel keeps the link's interface only while there is one.
+            Ok(Some(link)) if link.ifindex != 0 => tracing::error!(
+                "{interface}: the interface is gone to another network namespace, and the program with it; {}",
+                remedy::gone(interface)
+            ),
+            _ => tracing::error!("{interface}: the interface is gone; {}", remedy::gone(interface)),
+        }
+    }
+
+    /// Draws the conclusions about the interfaces themselves: what came back is attached to.
+    async fn follow_interfaces(&mut self) {
+        if !std::mem::take(&mut self.interfaces_changed) {
+            return;
+        }
+        if let Err(e) = self.neighbours.read_links().await {
+            self.interfaces_changed = true;
+            return tracing::error!("{}", netlink_failure(&e));
+        }
+        if self.lacks_program() {
+            self.attach_again();
+        }
+        if let Err(failure) = self.set_ports() {
+            tracing::error!("{failure}");
+        }
+        self.neighbours.set_interfaces(self.ways());
+    }
+
+    /// Whether an interface of the configuration is there and does not carry the program.
+    fn lacks_program(&self) -> bool {
+        let lacks = |name: &String| {
+            let attached = |link: &Link| {
+                self.attachments.iter().any(|a| a.ifindex == link.ifindex) && link.xdp.is_some()
+            };
+            self.neighbours.link(name).is_some_and(|link| !attached(link))
+        };
+        self.config.node.interfaces.iter().any(lacks)
+    }
+
+    /// Attaches to all interfaces that are there: some were gone, or are others than before.
     fn attach_again(&mut self) {
         let links = self.neighbours.links();
-        let present: Vec<String> = self
-            .config
-            .node
-            .interfaces
-            .iter()
-            .filter(|i| links.iter().any(|l| l.name == **i))
-            .cloned()
-            .collect();
+        let there = |name: &&String| links.iter().any(|l| l.name == **name);
+        let present: Vec<String> = self.config.node.interfaces.iter().filter(there).cloned().collect();
         let pins = &self.options.places.pins;
         match attach::attach(pins, &self.programs, &present, self.config.node.xdp_mode, &links) {
             Ok(attachments) => {
                 let anew: Vec<Attachment> = attachments
                     .iter()
-                    .filter(|a| !self.attachments.iter().any(|b| b.ifindex == a.ifindex))
+                    .filter(|a| !self.attachments.iter().any(|b| b.link == a.link))
                     .cloned()
                     .collect();
                 start::tell(&anew, &self.programs);
                 // Those that are still gone keep their old number, so that their return is noticed.
                 self.attachments.retain(|a| !present.contains(&a.interface));
                 self.attachments.extend(attachments);
-                if let Err(failure) = self.set_ports() {
-                    tracing::error!("{failure}");
-                }
             }
             Err(failure) => tracing::error!("cannot attach again: {failure}"),
         }
@@ -111,6 +187,7 @@ impl Daemon {
 
     /// Draws the conclusions of what happened to the network.
     pub(super) async fn settle(&mut self) {
+        self.follow_interfaces().await;
         let changes = self.neighbours.settle().await;
         self.write_next_hops(changes);
     }
@@ -121,14 +198,9 @@ impl Daemon {
             Ok(changes) => self.write_next_hops(changes),
             Err(e) => tracing::error!("{}", netlink_failure(&e)),
         }
-        // An event about an interface may have been lost.
-        let links = self.neighbours.links();
-        let returned = self
-            .attachments
-            .iter()
-            .any(|a| links.iter().any(|l| l.name == a.interface && l.ifindex != a.ifindex));
-        if returned {
-            self.attach_again();
+        // An event about an interface may have been lost, or an attempt to attach failed.
+        if self.lacks_program() {
+            self.interfaces_changed = true;
             self.settle().await;
         }
     }

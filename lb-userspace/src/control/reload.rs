@@ -18,8 +18,8 @@ use crate::{
     },
     dataplane::attach,
     failure::Failure,
+    wall,
 };
-use jiff::Timestamp;
 use lb_common::{
     hash::HashKey,
     map::{backend::Backend, dialog::buckets_for, settings::Settings},
@@ -124,7 +124,7 @@ impl Daemon {
         }
     }
 
-    async fn foresee_reload(&self) -> Result<Summary, Failure> {
+    async fn foresee_reload(&mut self) -> Result<Summary, Failure> {
         let candidate = self.candidate(file::load(&self.options.config, start::warn)?).await?;
         Ok(Plan::between(&self.model, &candidate.model).summary)
     }
@@ -154,9 +154,10 @@ impl Daemon {
     }
 
     /// Looks whether a configuration can be taken; changes nothing.
-    async fn candidate(&self, loaded: Loaded) -> Result<Candidate, Failure> {
+    async fn candidate(&mut self, loaded: Loaded) -> Result<Candidate, Failure> {
         let config = &loaded.config;
         let access = file::access(&loaded, &self.options.config)?;
+        self.neighbours.read_links().await.map_err(|e| start::netlink_failure(&e))?;
         let interfaces = self.wanted_interfaces(config);
         start::check_host(config, &interfaces, &self.options.places.pins, &self.neighbours).await?;
         self.check_fixed(config)?;
@@ -192,7 +193,7 @@ impl Daemon {
         self.visible_backends = health::visible_backends(&config);
         let before = std::mem::replace(&mut self.config, config);
         self.text = loaded.text;
-        self.since.configured = Timestamp::now();
+        self.since.configured = wall::now();
         self.listen_slowly();
         self.serve_metrics();
         self.remote.want(access);

@@ -31,6 +31,7 @@ use crate::{
         tables::Tables,
     },
     failure::{Failure, chain},
+    fault::{self, Point},
 };
 use futures_util::StreamExt;
 use lb_common::map::settings::Settings;
@@ -88,6 +89,10 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
 
     let fresh = found == adopt::Found::Nothing;
     let guard = Fresh { pins: fresh.then(|| pins.clone()) };
+    if fresh {
+        // What somebody left who died half way may be of another configuration.
+        load::unpin_maps(pins)?;
+    }
     let programs = load::load(pins, OBJECT, config.dialogs.max)?;
     let clock = Clock::open(pins)?;
     let hz = clock.now()?.hz;
@@ -104,6 +109,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
 
     let attachments =
         attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
+    fault::pass(Point::Attached);
     let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
@@ -131,6 +137,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         settings,
         hz,
         attachments,
+        interfaces_changed: false,
         slow_path,
         census_due: Instant::now(),
         swept: 0,

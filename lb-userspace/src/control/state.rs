@@ -3,6 +3,7 @@
 use crate::{
     core::wishes::Wishes,
     failure::{Failure, Kind},
+    fault::{self, Point},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -64,11 +65,15 @@ pub(super) fn replace(path: &Path, document: &impl Serialize) -> io::Result<()> 
     fs::create_dir_all(folder)?;
     let new = path.with_extension("new");
     let mut file = File::create(&new)?;
+    fault::pass(Point::DocumentMade);
     file.write_all(&serde_json::to_vec_pretty(document)?)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
+    fault::pass(Point::DocumentWritten);
     fs::rename(&new, path)?;
-    File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()?;
+    fault::pass(Point::DocumentKept);
+    Ok(())
 }
 
 fn broken(path: &Path, why: &str) -> Failure {

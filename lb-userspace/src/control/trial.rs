@@ -6,7 +6,7 @@
 //! neither, and ends the trial.
 
 use super::{daemon::Daemon, file, start, start::Options, state};
-use crate::{config::Loaded, core::summary::Summary, failure::Failure, view::status::TrialView};
+use crate::{config::Loaded, core::summary::Summary, failure::Failure, view::status::TrialView, wall};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path, time::Duration};
@@ -110,7 +110,7 @@ pub(super) fn at_start(loaded: Loaded, options: &Options) -> Result<(Loaded, Opt
     let path = options.places.trial();
     let Some(kept) = Kept::read(&path)? else { return Ok((loaded, None)) };
     let file = options.config.display();
-    match kept.fate(&loaded.text, Timestamp::now()) {
+    match kept.fate(&loaded.text, wall::now()) {
         Fate::Void => {
             tracing::warn!(
                 "{file} is neither the configuration on trial nor an undone one: it holds as it is"
@@ -160,7 +160,7 @@ impl Daemon {
     /// When it cannot be kept.
     pub(super) fn prepare_trial(&self, text: &str, length: Duration) -> Result<Trial, Failure> {
         let length = length.min(LONGEST);
-        let until = Timestamp::now() + i64::try_from(length.as_secs()).unwrap_or(i64::MAX).seconds();
+        let until = wall::now() + i64::try_from(length.as_secs()).unwrap_or(i64::MAX).seconds();
         let before = self.trial.as_ref().filter(|t| t.pending());
         let earlier = before.map_or(&self.text, |t| &t.kept.earlier).clone();
         let kept = Kept { schema: SCHEMA.to_owned(), until: Some(until), text: text.to_owned(), earlier };

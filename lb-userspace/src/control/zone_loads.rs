@@ -2,7 +2,10 @@
 //! comes to another zone, or leaves an id with calls that never ended, makes them differ.
 
 use super::daemon::Daemon;
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    fault::{self, Point},
+};
 use lb_common::map::load::Load;
 use std::collections::BTreeMap;
 
@@ -24,6 +27,7 @@ impl Daemon {
             if let Some(channels) = corrected(of(&before), load.in_progress(), of(&after)) {
                 tracing::debug!("zone number {zone}: {} calls in progress, not {}", channels, load.channels);
                 self.tables.maps.set_zone_load(zone, &Load { channels, ..load })?;
+                fault::pass(Point::ZoneCorrected);
             }
         }
         Ok(())

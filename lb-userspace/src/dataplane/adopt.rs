@@ -16,7 +16,7 @@ use lb_common::{
 /// What stands in the pin directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// No map and no link, or what a start left behind that did not get far enough to attach.
+    /// No map and no link, or maps that nobody uses: of a start or a `detach` that died half way.
     Nothing,
     /// A data plane that fits.
     Fitting,
@@ -59,19 +59,25 @@ pub fn inspect(pins: &PinDir, max_dialogs: u32) -> Result<Found, Failure> {
         };
         differences.extend(compare(spec, shape));
     }
-    // Only with the right layout does the number mean anything.
-    let abi =
-        if differences.is_empty() && pinned.contains(&name::SETTINGS) { pinned_abi(pins)? } else { ABI };
+    // Only with the right layout does the number mean anything. Without SETTINGS somebody died who was removing the maps.
+    let abi = match differences.is_empty() {
+        true if pinned.contains(&name::SETTINGS) => pinned_abi(pins)?,
+        true => 0,
+        false => ABI,
+    };
     if abi != ABI && (abi != 0 || !links.is_empty()) {
         differences.push(format!("SETTINGS.abi is {abi}, this version has {ABI}"));
     }
     if !differences.is_empty() {
         return Err(mismatch(pins, &differences));
     }
+    if links.is_empty() && abi == 0 {
+        return Ok(Found::Nothing);
+    }
     if pinned.contains(&name::DIALOGS) {
         check_dialogs(pins, max_dialogs, !links.is_empty())?;
     }
-    Ok(if links.is_empty() && abi == 0 { Found::Nothing } else { Found::Fitting })
+    Ok(Found::Fitting)
 }
 
 fn check_dialogs(pins: &PinDir, wanted: u32, attached: bool) -> Result<(), Failure> {

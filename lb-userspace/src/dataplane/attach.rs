@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::XdpMode,
     failure::{Failure, Kind},
+    fault::{self, Point},
 };
 use std::{
     fs, io,
@@ -70,7 +71,7 @@ pub fn pinned_link(pins: &PinDir, interface: &str) -> Result<Option<PinnedLink>,
     }))
 }
 
-fn open_link(pins: &PinDir, interface: &str) -> Result<Option<(OwnedFd, LinkInfo)>, Failure> {
+fn open_link(pins: &PinDir, interface: &str) -> Result<Option<Pinned>, Failure> {
     let path = pins.link(interface);
     let fd = match sys::object_get(&path) {
         Ok(fd) => fd,
@@ -83,8 +84,8 @@ fn open_link(pins: &PinDir, interface: &str) -> Result<Option<(OwnedFd, LinkInfo
 
 /// What is to be done about one interface.
 enum Step {
-    /// Replace the program under this link.
-    Adopt { link: Link, fd: OwnedFd, info: LinkInfo },
+    /// Replace the program under this link; `renamed_from` is the name that its interface had when it was pinned.
+    Adopt { link: Link, fd: OwnedFd, info: LinkInfo, renamed_from: Option<String> },
     /// Make a new link; `stale` says that one of a vanished interface is pinned.
     Create { link: Link, stale: bool },
 }
@@ -94,18 +95,62 @@ fn plan(pins: &PinDir, interfaces: &[String], links: &[Link]) -> Result<Vec<Step
     let mut steps = Vec::new();
     for interface in interfaces {
         let link = find(links, interface)?;
-        let step = match open_link(pins, interface)? {
-            Some((fd, info)) if info.ifindex == link.ifindex => Step::Adopt { link: link.clone(), fd, info },
-            pinned => {
-                if let Some(xdp) = link.xdp {
-                    return Err(occupied(interface, xdp.program));
-                }
-                Step::Create { link: link.clone(), stale: pinned.is_some() }
-            }
+        let adopt = |(fd, info), renamed_from| Step::Adopt { link: link.clone(), fd, info, renamed_from };
+        let pinned = open_link(pins, interface)?;
+        let stale = pinned.is_some();
+        let step = match pinned.filter(|(_, info)| is_on(info, link)) {
+            Some(found) => adopt(found, None),
+            None => match find_renamed(pins, link)? {
+                Some((name, found)) => adopt(found, Some(name)),
+                None => match link.xdp {
+                    Some(xdp) => return Err(occupied(interface, xdp.program)),
+                    None => Step::Create { link: link.clone(), stale },
+                },
+            },
         };
         steps.push(step);
     }
     Ok(steps)
+}
+
+/// Whether a link is that of an interface. In another network namespace there may be one of the same number.
+fn is_on(info: &LinkInfo, link: &Link) -> bool {
+    info.ifindex == link.ifindex && link.xdp.is_some_and(|xdp| xdp.program == info.program)
+}
+
+type Pinned = (OwnedFd, LinkInfo);
+
+/// The link of an interface that had another name when it was pinned, with that name.
+fn find_renamed(pins: &PinDir, link: &Link) -> Result<Option<(String, Pinned)>, Failure> {
+    for name in pins.linked_interfaces()? {
+        if let Some(found) = open_link(pins, &name)?.filter(|(_, info)| is_on(info, link)) {
+            return Ok(Some((name, found)));
+        }
+    }
+    Ok(None)
+}
+
+/// Has pins carry the names that their interfaces have now. Two may have changed names, so each gets a name first that no
+/// interface has; a start finds it by that one too.
+fn rename_pins(pins: &PinDir, steps: &[Step]) -> Result<(), Failure> {
+    let renamed = || {
+        steps.iter().filter_map(|step| match step {
+            Step::Adopt { link, renamed_from: Some(from), .. } => Some((from, &link.name)),
+            _ => None,
+        })
+    };
+    // No interface's name is as long.
+    let between = |to: &str| pins.link(&format!("{to} has been renamed"));
+    let rename = |from: PathBuf, to: PathBuf| fs::rename(&from, to).map_err(|e| unreadable(&from, &e));
+    for (from, to) in renamed() {
+        rename(pins.link(from), between(to))?;
+    }
+    for (from, to) in renamed() {
+        rename(between(to), pins.link(to))?;
+        fault::pass(Point::LinkRenamed);
+        tracing::warn!("{to}: was called {from} when the program was attached to it");
+    }
+    Ok(())
 }
 
 /// Looks whether the program could be attached to all of `interfaces`; touches nothing.
@@ -128,18 +173,22 @@ pub fn attach(
     links: &[Link],
 ) -> Result<Vec<Attachment>, Failure> {
     let steps = plan(pins, interfaces, links)?;
+    rename_pins(pins, &steps)?;
     let mut undo = Undo::default();
     let mut done = Vec::new();
     // New links first: until they are pinned, closing them undoes them.
     for step in &steps {
         if let Step::Create { link, stale } = step {
             let (fd, generic, fallback) = create(programs, link, mode)?;
+            fault::pass(Point::LinkMade);
             if *stale {
                 let path = pins.link(&link.name);
                 fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
+                fault::pass(Point::StaleLinkUnpinned);
             }
             let path = pins.link(&link.name);
             sys::object_pin(fd.as_fd(), &path).map_err(|e| unreadable(&path, &e))?;
+            fault::pass(Point::LinkPinned);
             undo.pinned.push(path.clone());
             let info = sys::link_info(fd.as_fd()).map_err(|e| unreadable(&path, &e))?;
             done.push(Attachment {
@@ -153,12 +202,13 @@ pub fn attach(
         }
     }
     for step in steps {
-        if let Step::Adopt { link, fd, info } = step {
+        if let Step::Adopt { link, fd, info, .. } = step {
             let program = programs.steer_fd()?;
             // Only root may ask for the program that ran before; without it there is no way back, and none is needed
             // unless a later interface fails: both programs share the maps.
             let before = sys::program_by_id(info.program).ok();
             sys::link_update(fd.as_fd(), program.as_fd()).map_err(|e| cannot_replace(&link.name, &e))?;
+            fault::pass(Point::LinkAdopted);
             undo.replaced.extend(before.map(|program| (fd, program)));
             let generic = link.xdp.is_some_and(|x| x.generic);
             done.push(Attachment {
@@ -315,9 +365,18 @@ pub fn detach(pins: &PinDir, interface: &str) -> Result<bool, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataplane::netlink::Xdp;
 
     fn link(name: &str) -> Link {
-        Link { ifindex: 1, name: name.to_owned(), mac: None, mtu: 1500, up: true, xdp: None }
+        Link {
+            ifindex: 1,
+            name: name.to_owned(),
+            mac: None,
+            mtu: 1500,
+            up: true,
+            controller: None,
+            xdp: None,
+        }
     }
 
     #[test]
@@ -326,6 +385,18 @@ mod tests {
         assert_eq!(failure.code, "interface_missing");
         assert!(failure.message.contains("eth9"));
         assert_eq!(failure.remedy.as_deref(), Some("node.interfaces may name: lo, eth0"));
+    }
+
+    #[test]
+    fn a_link_is_told_by_number_and_program() {
+        let info = LinkInfo { id: 7, program: 40, ifindex: 1 };
+        let with = |ifindex, program: Option<u32>| {
+            let xdp = program.map(|program| Xdp { program, generic: false });
+            is_on(&info, &Link { ifindex, xdp, ..link("eth0") })
+        };
+        assert!(with(1, Some(40)));
+        assert!(!with(2, Some(40)), "another interface with our program");
+        assert!(!with(1, None) && !with(1, Some(41)), "the same number in another network namespace");
     }
 
     #[test]

@@ -8,14 +8,32 @@ use aya::{
 };
 use aya_obj::programs::XdpAttachType;
 use lb_common::map::expiry::request::LEN;
-use std::time::Duration;
+use std::{fs, sync::OnceLock, time::Duration};
 
-/// Monotonic nanoseconds, as `bpf_ktime_get_ns` tells them.
+/// Monotonic nanoseconds, as `bpf_ktime_get_ns` tells them: in a time namespace our own clock is another.
 pub fn monotonic() -> u64 {
+    static OFFSET: OnceLock<i64> = OnceLock::new();
+    let offset = *OFFSET.get_or_init(|| {
+        // A kernel without time namespaces has no such file, and nothing to set right.
+        let text = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+        offset_in(&text).unwrap_or_default()
+    });
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
+    let ours = seconds * SECOND + u64::try_from(now.tv_nsec).unwrap_or_default();
+    ours.saturating_add_signed(offset.saturating_neg())
 }
+
+/// By how many nanoseconds the monotonic clock of a time namespace is ahead of the kernel's, see time_namespaces(7).
+fn offset_in(text: &str) -> Option<i64> {
+    let words = text.lines().find_map(|line| line.trim().strip_prefix("monotonic"))?;
+    let mut numbers = words.split_whitespace().map(str::parse::<i64>);
+    let (seconds, nanoseconds) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    seconds.checked_mul(SECOND as i64)?.checked_add(nanoseconds)
+}
+
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 /// Values of CONFIG_HZ that kernels are built with.
 const USUAL: [u32; 4] = [100, 250, 300, 1000];
@@ -126,6 +144,15 @@ mod tests {
         assert_eq!([15, 16].map(|j| after(j, 60)), [Some(250); 2]);
         assert_eq!([18, 19].map(|j| after(j, 62)), [Some(300); 2]);
         assert_eq!([59, 60, 61].map(|j| after(j, 60)), [Some(1000); 3]);
+    }
+
+    #[test]
+    fn a_time_namespace_is_seen_through() {
+        let text = |offset: &str| format!("monotonic  {offset}\nboottime  7 0\n");
+        assert_eq!(offset_in(&text("         0         0")), Some(0));
+        assert_eq!(offset_in(&text("3600 5")), Some(3_600_000_000_005));
+        assert_eq!(offset_in(&text("-3600 999999999")), Some(-3_599_000_000_001));
+        assert_eq!([offset_in(""), offset_in(&text("soon 1")), offset_in(&text("1"))], [None; 3]);
     }
 
     #[test]

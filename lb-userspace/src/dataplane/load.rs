@@ -5,7 +5,10 @@ use super::{
     pins::{PinDir, unreadable},
     sys,
 };
-use crate::failure::{Failure, Kind, chain};
+use crate::{
+    failure::{Failure, Kind, chain},
+    fault::{self, Point},
+};
 use aya::{
     Ebpf, EbpfError, EbpfLoader, TestRunOptions, VerifierLogLevel,
     programs::{ProgramError, ProgramFd, TestRun, Xdp},
@@ -88,6 +91,7 @@ pub fn load(pins: &PinDir, object: &[u8], max_dialogs: u32) -> Result<Programs, 
         loader.map_pin_path(spec.name, pins.map(spec.name));
     }
     let mut ebpf = loader.load(object).map_err(|e| load_failure(&e))?;
+    fault::pass(Point::MapsPinned);
     for program in [STEER, EXPIRE, CLOCK] {
         xdp_mut(&mut ebpf, program)?.load().map_err(|e| program_failure(program, &e))?;
     }
@@ -107,7 +111,7 @@ fn pin_clock(pins: &PinDir, ebpf: &Ebpf) -> Result<(), Failure> {
     let fd = xdp(ebpf, CLOCK)?.fd().map_err(|e| program_failure(CLOCK, &e))?;
     match fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unreadable(&path, &e)),
-        _ => {}
+        _ => fault::pass(Point::ClockUnpinned),
     }
     sys::object_pin(fd.as_fd(), &path).map_err(|e| unreadable(&path, &e))
 }
@@ -205,7 +209,7 @@ fn kernel_failure(what: &str, error: &io::Error, details: &str) -> Failure {
 ///
 /// # Errors
 /// When a pin cannot be removed.
-pub(super) fn unpin_maps(pins: &PinDir) -> Result<usize, Failure> {
+pub(crate) fn unpin_maps(pins: &PinDir) -> Result<usize, Failure> {
     let pinned = pins.pinned_maps()?;
     match fs::remove_file(pins.clock()) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unreadable(&pins.clock(), &e)),
@@ -214,6 +218,7 @@ pub(super) fn unpin_maps(pins: &PinDir) -> Result<usize, Failure> {
     for name in &pinned {
         let path = pins.map(name);
         fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
+        fault::pass(Point::MapUnpinned);
     }
     match fs::remove_dir(pins.path()) {
         Ok(()) => {}

@@ -1,7 +1,10 @@
 //! Typed handles for the pinned maps. They work from the pins alone, with or without a daemon.
 
 use super::{adopt::map_failure, load::open_map, pins::PinDir};
-use crate::failure::{Failure, Kind, chain};
+use crate::{
+    failure::{Failure, Kind, chain},
+    fault::{self, Point},
+};
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, xdp::DevMapHash};
 use lb_common::{
     limits,
@@ -106,7 +109,9 @@ impl Maps {
     pub fn set_settings(&mut self, settings: &Settings) -> Result<(), Failure> {
         let endpoints_version = self.settings()?.endpoints_version.wrapping_add(1);
         let settings = Settings { endpoints_version, ..*settings };
-        self.settings.set(0, settings, 0).map_err(|e| cannot("write SETTINGS", &e))
+        self.settings.set(0, settings, 0).map_err(|e| cannot("write SETTINGS", &e))?;
+        fault::pass(Point::SettingsWritten);
+        Ok(())
     }
 
     /// Makes the CPUs forget what they remember of SERVICES and BACKEND_ADDRESSES; to be called after these changed.
@@ -315,6 +320,7 @@ impl Maps {
                 Failure::bad("map_io", format!("cannot put interface {ifindex} into PORTS: {}", chain(&e)))
             })?;
         }
+        fault::pass(Point::PortsAdded);
         for ifindex in present.into_iter().filter(|i| !ifindexes.contains(i)) {
             absent_is_fine(self.ports.remove(ifindex)).map_err(|e| cannot("write PORTS", &e))?;
         }

@@ -27,6 +27,8 @@ pub mod tend;
 
 mod sys;
 
+use crate::fault::{self, Point};
+
 /// The XDP program's object file.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sipsteer.bpf.o"));
 
@@ -48,6 +50,7 @@ pub fn remove_links(pins: &pins::PinDir) -> Result<Vec<String>, crate::failure::
     let interfaces = pins.linked_interfaces()?;
     for interface in &interfaces {
         attach::detach(pins, interface)?;
+        fault::pass(Point::LinkDetached);
     }
     Ok(interfaces)
 }

@@ -163,6 +163,14 @@ impl Neighbours {
         self.routes_changed = true;
     }
 
+    /// Which interfaces packets may leave by, if that is another set than before.
+    pub fn set_interfaces(&mut self, interfaces: Vec<String>) {
+        if self.interfaces != interfaces {
+            self.interfaces = interfaces;
+            self.routes_changed = true;
+        }
+    }
+
     /// Takes note of something that happened. [`Neighbours::settle`] draws the conclusions.
     pub fn note(&mut self, event: Event) {
         match event {
@@ -202,8 +210,19 @@ impl Neighbours {
         Ok(changes)
     }
 
+    /// Reads the interfaces anew: the kernel tells of most changes, but not of a program that comes or goes.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub async fn read_links(&mut self) -> io::Result<()> {
+        let links = self.netlink.links().await?.into_iter().map(|l| (l.ifindex, l)).collect();
+        self.routes_changed |= self.links != links;
+        self.links = links;
+        Ok(())
+    }
+
     async fn read(&mut self) -> io::Result<()> {
-        self.links = self.netlink.links().await?.into_iter().map(|l| (l.ifindex, l)).collect();
+        self.read_links().await?;
         self.macs = self.netlink.neighbours().await?.into_iter().map(|(i, a, mac)| ((i, a), mac)).collect();
         Ok(())
     }
@@ -233,7 +252,10 @@ impl Neighbours {
                 .route
                 .clone()
                 .and_then(|route| next_hop(route, &self.links, &self.macs, &self.interfaces));
-            changes.extend(target.conclude(*id, found, now));
+            // A port hears no answers: they are its bridge's or bond's. The neighbour behind it is the same as before.
+            let port = |route: &Route| self.links.get(&route.ifindex).is_some_and(|l| l.controller.is_some());
+            let hold = if target.route.as_ref().is_ok_and(port) { Duration::MAX } else { HOLD };
+            changes.extend(target.conclude(*id, found, hold, now));
         }
         self.ask(|target| target.lost_at.is_some()).await;
         changes
@@ -262,8 +284,14 @@ impl Neighbours {
 }
 
 impl Target {
-    /// Compares what was found with what the map holds.
-    fn conclude(&mut self, id: u16, found: Result<NextHop, Unresolved>, now: Instant) -> Option<Change> {
+    /// Compares what was found with what the map holds, which stays for so long when the neighbour does not answer.
+    fn conclude(
+        &mut self,
+        id: u16,
+        found: Result<NextHop, Unresolved>,
+        hold: Duration,
+        now: Instant,
+    ) -> Option<Change> {
         let (next_hop, reason) = match found {
             Ok(next_hop) => {
                 self.lost_at = None;
@@ -271,7 +299,7 @@ impl Target {
             }
             Err(Unresolved::NoAnswer(via, name)) => {
                 let lost_at = *self.lost_at.get_or_insert(now);
-                match self.current.filter(|_| now.duration_since(lost_at) < HOLD) {
+                match self.current.filter(|_| now.duration_since(lost_at) < hold) {
                     Some(held) => (Some(held), None),
                     None => (None, Some(Unresolved::NoAnswer(via, name))),
                 }
@@ -332,6 +360,7 @@ mod tests {
             mac: Some([2, 0, 0, 0, 0, 1]),
             mtu: 9000,
             up: true,
+            controller: None,
             xdp: None,
         }
     }
@@ -383,15 +412,27 @@ mod tests {
         let mut target = target();
         let start = Instant::now();
         let hop = find(link("eth0"), None, Some(MAC)).unwrap();
-        assert_eq!(target.conclude(1, Ok(hop), start).unwrap().next_hop, Some(hop));
-        assert_eq!(target.conclude(1, Err(no_answer()), start), None);
-        assert_eq!(target.conclude(1, Err(no_answer()), start + HOLD / 2), None);
-        assert_eq!(target.conclude(1, Ok(hop), start + HOLD / 2), None);
+        assert_eq!(target.conclude(1, Ok(hop), HOLD, start).unwrap().next_hop, Some(hop));
+        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start), None);
+        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start + HOLD / 2), None);
+        assert_eq!(target.conclude(1, Ok(hop), HOLD, start + HOLD / 2), None);
         // The time starts anew with the next loss.
-        assert_eq!(target.conclude(1, Err(no_answer()), start + HOLD), None);
-        let change = target.conclude(1, Err(no_answer()), start + HOLD * 2).unwrap();
+        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start + HOLD), None);
+        let change = target.conclude(1, Err(no_answer()), HOLD, start + HOLD * 2).unwrap();
         assert_eq!((change.next_hop, change.reason), (None, Some(no_answer())));
-        assert_eq!(target.conclude(1, Err(no_answer()), start + HOLD * 3), None, "told once");
+        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start + HOLD * 3), None, "told once");
+    }
+
+    #[test]
+    fn what_lies_behind_a_port_is_held_for_as_long_as_it_is_one() {
+        let mut target = target();
+        let start = Instant::now();
+        let hop = find(link("eth0"), None, Some(MAC)).unwrap();
+        target.conclude(1, Ok(hop), HOLD, start);
+        assert_eq!(target.conclude(1, Err(no_answer()), Duration::MAX, start), None);
+        let day = start + Duration::from_secs(24 * 3600);
+        assert_eq!(target.conclude(1, Err(no_answer()), Duration::MAX, day), None);
+        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, day).unwrap().next_hop, None);
     }
 
     #[test]
@@ -399,17 +440,17 @@ mod tests {
         let mut target = target();
         let now = Instant::now();
         let hop = find(link("eth0"), None, Some(MAC)).unwrap();
-        target.conclude(1, Ok(hop), now);
+        target.conclude(1, Ok(hop), HOLD, now);
         let gone = Unresolved::NoRoute("its interface 7 is gone".to_owned());
-        assert_eq!(target.conclude(1, Err(gone), now).unwrap().next_hop, None);
+        assert_eq!(target.conclude(1, Err(gone), HOLD, now).unwrap().next_hop, None);
     }
 
     #[test]
     fn another_mac_is_a_change_at_once() {
         let mut target = target();
         let now = Instant::now();
-        target.conclude(1, find(link("eth0"), None, Some(MAC)), now);
+        target.conclude(1, find(link("eth0"), None, Some(MAC)), HOLD, now);
         let other = find(link("eth0"), None, Some([2, 0, 0, 0, 0, 99])).unwrap();
-        assert_eq!(target.conclude(1, Ok(other), now).unwrap().next_hop, Some(other));
+        assert_eq!(target.conclude(1, Ok(other), HOLD, now).unwrap().next_hop, Some(other));
     }
 }

@@ -34,6 +34,8 @@ pub struct Link {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Number of the bridge or bond that it is a port of.
+    pub controller: Option<u32>,
     /// The XDP program it carries.
     pub xdp: Option<Xdp>,
 }
@@ -254,6 +256,7 @@ fn link(message: &LinkMessage) -> Link {
         mac: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
+        controller: None,
         xdp: None,
     };
     for attribute in &message.attributes {
@@ -261,6 +264,7 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(bytes) => link.mac = Mac::try_from(bytes.as_slice()).ok(),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(number) => link.controller = (*number != 0).then_some(*number),
             LinkAttribute::Xdp(parts) => link.xdp = xdp(parts),
             _ => {}
         }

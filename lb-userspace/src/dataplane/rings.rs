@@ -6,7 +6,10 @@ use super::{
     pins::{PinDir, unreadable},
     sys,
 };
-use crate::failure::{Failure, chain};
+use crate::{
+    failure::{Failure, chain},
+    fault::{self, Point},
+};
 use aya::maps::{Array, MapData, MapError, of_maps::ArrayOfMaps};
 use lb_common::{
     limits::RING_SLOTS,
@@ -61,7 +64,10 @@ impl Rings {
         }
         let mut inner: Array<MapData, Ring> = Array::create(1, 0).map_err(|e| cannot("make a ring", &e))?;
         inner.set(0, *ring, 0).map_err(|e| cannot("fill a ring", &e))?;
-        self.rings.set(index, &inner, 0).map_err(|e| cannot("put a ring in place", &e))
+        fault::pass(Point::RingFilled);
+        self.rings.set(index, &inner, 0).map_err(|e| cannot("put a ring in place", &e))?;
+        fault::pass(Point::RingSwapped);
+        Ok(())
     }
 
     /// Takes a ring away; none there is fine.

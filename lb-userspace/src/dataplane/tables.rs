@@ -4,6 +4,7 @@ use super::{maps::Maps, pins::PinDir, rings::Rings};
 use crate::{
     core::{model::Found, plan::Write},
     failure::Failure,
+    fault::{self, Point},
 };
 use lb_common::{
     limits,
@@ -71,7 +72,9 @@ impl Tables {
     pub fn apply(&mut self, writes: &[Write]) -> Result<(), Failure> {
         for write in writes {
             self.write(write)?;
+            fault::pass(Point::PlanWrite);
         }
+        fault::pass(Point::PlanWritten);
         let addresses = |write: &Write| {
             matches!(
                 write,
@@ -113,6 +116,7 @@ impl Tables {
         if before.will == will::ABSENT {
             self.maps.clear_backend_counter(id)?;
             self.maps.set_backend_load(id, &Load::default())?;
+            fault::pass(Point::BackendCleared);
         }
         let stays = before.will != will::ABSENT && before.address == backend.address;
         let next_hop = if stays { before.next_hop } else { NextHop::default() };
@@ -136,6 +140,8 @@ impl Tables {
         if backend.will == will::ABSENT {
             return Ok(());
         }
-        self.maps.set_backend(id, &Backend { next_hop: next_hop.unwrap_or_default(), ..backend })
+        self.maps.set_backend(id, &Backend { next_hop: next_hop.unwrap_or_default(), ..backend })?;
+        fault::pass(Point::NextHopWritten);
+        Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! What the maps do not say, left in the run directory by the daemon.
 
-use crate::core::wishes::Difference;
+use crate::{
+    core::wishes::Difference,
+    fault::{self, Point},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -34,6 +37,7 @@ impl Facts {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let new = path.with_extension("new");
         fs::write(&new, serde_json::to_vec(self)?)?;
+        fault::pass(Point::FactsWritten);
         fs::rename(&new, path)
     }
 }

@@ -4,8 +4,9 @@ use crate::{
     config::How,
     core::health::{Outcome, Patient},
     probe::Heard,
+    wall,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -107,7 +108,7 @@ fn outcome(outcome: &Outcome) -> String {
 /// A moment of the monotonic clock as people write it: what the time is now, less its age.
 fn wall(at: Duration, now: Duration) -> String {
     let age = SignedDuration::try_from(now.saturating_sub(at)).unwrap_or(SignedDuration::ZERO);
-    let then = Timestamp::now().saturating_sub(age).unwrap_or_default();
+    let then = wall::now().saturating_sub(age).unwrap_or_default();
     then.round(jiff::Unit::Second).unwrap_or(then).to_string()
 }
 
@@ -115,6 +116,7 @@ fn wall(at: Duration, now: Duration) -> String {
 mod tests {
     use super::*;
     use crate::{config::Probing, core::standing::Health};
+    use jiff::Timestamp;
 
     #[test]
     fn what_is_not_known_is_null_and_what_is_has_its_unit() {

@@ -130,8 +130,17 @@ pub struct TrialView {
 pub struct InterfaceView {
     /// Name.
     pub name: String,
-    /// Number; 0: it has vanished.
+    /// Number; 0: it is not on this host, or in another network namespace.
     pub ifindex: u32,
+    /// What it is called now, if it was renamed since the program was attached.
+    #[serde(default)]
+    pub renamed: Option<String>,
+    /// Whether it is up.
+    #[serde(default)]
+    pub up: bool,
+    /// The bridge or bond that it is a port of.
+    #[serde(default)]
+    pub port_of: Option<String>,
     /// native or generic; `null`: not attached.
     pub mode: Option<String>,
     /// Number of the program.
@@ -161,9 +170,16 @@ pub fn interfaces(pins: &PinDir, links: &[Link]) -> Result<Vec<InterfaceView>, F
         let Some(pinned) = attach::pinned_link(pins, &name)? else { continue };
         let link = links.iter().find(|l| l.ifindex == pinned.ifindex && pinned.ifindex != 0);
         let mode = link.and_then(|l| l.xdp).map(|x| if x.generic { "generic" } else { "native" }.to_owned());
+        let port_of = link.and_then(|l| l.controller).map(|number| {
+            let controller = links.iter().find(|l| l.ifindex == number);
+            controller.map_or_else(|| format!("number {number}"), |l| l.name.clone())
+        });
         views.push(InterfaceView {
+            ifindex: link.map_or(0, |l| l.ifindex),
+            renamed: link.map(|l| l.name.clone()).filter(|now| *now != name),
+            up: link.is_some_and(|l| l.up),
+            port_of,
             name,
-            ifindex: pinned.ifindex,
             mode,
             program: pinned.program,
             link: pinned.link,
@@ -251,15 +267,7 @@ impl Status {
 
 impl Status {
     fn about_interfaces(&self) -> Vec<String> {
-        let about = |interface: &InterfaceView| {
-            let name = &interface.name;
-            match interface.mode.as_deref() {
-                _ if interface.ifindex == 0 => Some(format!("interface {name} is gone")),
-                Some("generic") => Some(format!("{name} runs in generic mode, several times slower")),
-                _ => None,
-            }
-        };
-        self.interfaces.iter().filter_map(about).collect()
+        self.interfaces.iter().flat_map(about_interface).collect()
     }
 
     fn about_backends(&self) -> Vec<String> {
@@ -311,6 +319,61 @@ impl Status {
         }
         let (utilisation, target) = zone.load.utilisation.zip(zone.target_utilisation)?;
         zone.hot.then(|| format!("zone {name} is hot: utilisation {utilisation:.2}, target {target:.2}"))
+    }
+}
+
+/// What is wrong about an interface, and what to do.
+fn about_interface(interface: &InterfaceView) -> Vec<String> {
+    let name = &interface.name;
+    if interface.ifindex == 0 {
+        return vec![format!("interface {name} is gone: {}", remedy::gone(name))];
+    }
+    let now = interface.renamed.as_ref().unwrap_or(name);
+    let mut attention = Vec::new();
+    if interface.renamed.is_some() {
+        attention.push(format!("interface {name} is called {now}: {}", remedy::renamed(name, now)));
+    }
+    if !interface.up {
+        attention.push(format!("interface {now} is down: {}", remedy::down(now)));
+    }
+    if let Some(of) = &interface.port_of {
+        attention.push(format!("interface {now} is a port of {of}: {}", remedy::port(now, of)));
+    }
+    if interface.mode.as_deref() == Some("generic") {
+        attention.push(format!("{name} runs in generic mode, several times slower"));
+    }
+    attention
+}
+
+/// What to do about an interface, in the log and here.
+pub(crate) mod remedy {
+    /// It is not there.
+    pub(crate) fn gone(interface: &str) -> String {
+        format!(
+            "it is attached to again when an interface of this name appears; if it stays away, take {interface} out of \
+             node.interfaces and run `sipsteer reload`"
+        )
+    }
+
+    /// It has another name.
+    pub(crate) fn renamed(interface: &str, now: &str) -> String {
+        format!(
+            "write {now} instead of {interface} in node.interfaces and run `sipsteer reload`, or the next start refuses; or \
+             rename it back"
+        )
+    }
+
+    /// It is down.
+    pub(crate) fn down(interface: &str) -> String {
+        format!("no call comes or goes by it until `ip link set {interface} up`")
+    }
+
+    /// It is a port of a bridge or bond.
+    pub(crate) fn port(interface: &str, of: &str) -> String {
+        format!(
+            "what is left to the host comes out of {of}, and next hops that change are not noticed; \
+             `ip link set {interface} nomaster` undoes it"
+        )
     }
 }
 

@@ -143,21 +143,26 @@ impl Bench {
 
     /// The same with environment variables.
     pub(crate) fn start_with(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Result<Process> {
-        let mut all: Vec<std::ffi::OsString> =
-            variables.iter().map(|(name, value)| format!("{name}={value}").into()).collect();
-        all.extend([BINARY.into(), "run".into()]);
-        all.extend(arguments.iter().map(|a| (*a).into()));
-        all.extend(["--config".into(), self.config_file().into(), "--pin-dir".into(), (&self.pins).into()]);
-        all.extend(["--run-dir".into(), self.run_dir().into()]);
-        all.extend(["--state-dir".into(), self.state_dir().into()]);
-        let log = self.folder.path().join("log");
-        let process = Process::start(&self.balancer, "env", all, &log)?;
+        let variables: Vec<String> =
+            variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let process = self.spawn_by(&variables.iter().map(String::as_str).collect::<Vec<_>>(), arguments)?;
         wait_until("the daemon is ready", PATIENCE, || {
             ensure!(process.status()?.is_none(), "the daemon ended; {}", process.last_words());
             Ok(process.log().lines().any(|l| l.ends_with(" ready")))
         })
         .with_context(|| process.last_words())?;
         Ok(process)
+    }
+
+    /// Starts the daemon by `env` with these words before it, variables or another program, whatever becomes of it.
+    pub(crate) fn spawn_by(&self, before: &[&str], arguments: &[&str]) -> Result<Process> {
+        let mut all: Vec<std::ffi::OsString> = before.iter().map(|word| (*word).into()).collect();
+        all.extend([BINARY.into(), "run".into()]);
+        all.extend(arguments.iter().map(|a| (*a).into()));
+        all.extend(["--config".into(), self.config_file().into(), "--pin-dir".into(), (&self.pins).into()]);
+        all.extend(["--run-dir".into(), self.run_dir().into()]);
+        all.extend(["--state-dir".into(), self.state_dir().into()]);
+        Process::start(&self.balancer, "env", all, &self.folder.path().join("log"))
     }
 
     /// The XDP program on an interface of the balancer, as the kernel's tools see it.

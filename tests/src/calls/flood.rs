@@ -1,10 +1,14 @@
-//! INVITEs of which no two belong together, from one source that waits for no answer.
+//! INVITEs of which no two belong together, from one source that waits for no answer; and a server that accepts them all.
 
 use super::{
     endpoint::{Endpoint, Loss},
+    message::Message,
     wish::Wish,
 };
-use crate::netns::Namespace;
+use crate::{
+    netns::Namespace,
+    topology::{Backend, SIP_PORT},
+};
 use anyhow::{Result, anyhow};
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -82,6 +86,63 @@ impl Drop for Flood {
             let _ = thread.join();
         }
     }
+}
+
+/// A server that answers every INVITE with 200, once, and forgets it: what fills a dialog table for hours. It stops when it
+/// is dropped.
+pub struct Sink {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Sink {
+    /// Starts it on a backend.
+    ///
+    /// # Errors
+    /// When somebody else serves there.
+    pub fn start(backend: &Backend) -> Result<Sink> {
+        let address = SocketAddrV4::new(backend.listens_on, SIP_PORT);
+        let mut endpoint = Endpoint::bind(&backend.namespace, address, Loss::NONE)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let thread = thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                let until = Instant::now() + Duration::from_millis(100);
+                let Some((datagram, caller)) = endpoint.receive(until)? else { continue };
+                if let Some(answer) = Message::read(datagram).and_then(|message| accepted(&message)) {
+                    endpoint.send(answer.as_bytes(), caller)?;
+                }
+            }
+            Ok(())
+        });
+        Ok(Sink { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // What it did not do shows in the dialog table.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn accepted(message: &Message<'_>) -> Option<String> {
+    if message.method() != Some("INVITE") {
+        return None;
+    }
+    let value = |name| message.value(name);
+    Some(format!(
+        "SIP/2.0 200 OK\r\nVia: {}\r\nFrom: {}\r\nTo: {};tag=sink\r\nCall-ID: {}\r\nCSeq: {}\r\n\
+         Content-Length: 0\r\n\r\n",
+        value("Via"),
+        value("From"),
+        value("To"),
+        value("Call-ID"),
+        value("CSeq")
+    ))
 }
 
 fn invite(source: Ipv4Addr, target: SocketAddrV4, number: u64) -> String {
