@@ -272,6 +272,31 @@ fn a_reload_brings_another_certificate_and_other_tokens_or_nothing() -> Result<(
 }
 
 #[test]
+fn files_that_are_gone_hinder_no_undoing() -> Result<()> {
+    needs_bpf!();
+    let remote = Remote::new()?;
+    let bench = &remote.bench;
+    bench.configure(&remote.plain())?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    remote.connect_plainly()?;
+    bench.configure(&bench.config(&["front"], &BACKENDS))?;
+    bench.json(&["reload", "--confirm-within", "1h"])?;
+    fs::remove_file(remote.folder().join("token"))?;
+    bench.json(&["undo"])?;
+    let status = bench.status()?;
+    assert_eq!(status["backends"].as_array().map(Vec::len), Some(2), "what held before holds");
+    assert_eq!(status["daemon"]["api"], Value::Null);
+    ensure!(remote.connect_plainly().is_err(), "without a token there is no API");
+    ensure!(daemon.log().contains("no API over TCP until the next reload"), "{}", daemon.log());
+    bench.configure(&remote.plain())?;
+    bench.ask(&["reload"])?.refused(1, &["cannot read", "make it"]);
+    write(remote.folder(), "token", 0o600, TOKEN)?;
+    bench.json(&["reload"])?;
+    remote.connect_plainly()?;
+    Ok(())
+}
+
+#[test]
 fn an_address_that_somebody_else_has_is_told_and_taken_later() -> Result<()> {
     needs_bpf!();
     let remote = Remote::new()?;

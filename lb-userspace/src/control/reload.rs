@@ -72,7 +72,6 @@ impl ReloadBody {
 /// A configuration that may be taken.
 struct Candidate {
     loaded: Loaded,
-    access: Option<Access>,
     interfaces: Vec<String>,
     settings: Settings,
     standings: Standings,
@@ -124,24 +123,34 @@ impl Daemon {
         }
     }
 
+    /// The file, and what opens the API by it.
+    fn load(&self) -> Result<(Loaded, Option<Access>), Failure> {
+        let path = &self.options.config;
+        let loaded = file::load(path, start::warn)?;
+        let access = file::access(&loaded, path)?;
+        Ok((loaded, access))
+    }
+
     async fn foresee_reload(&mut self) -> Result<Summary, Failure> {
-        let candidate = self.candidate(file::load(&self.options.config, start::warn)?).await?;
+        let (loaded, _) = self.load()?;
+        let candidate = self.candidate(loaded).await?;
         Ok(Plan::between(&self.model, &candidate.model).summary)
     }
 
     async fn try_reload(&mut self, request: &ReloadRequest) -> Result<Summary, Failure> {
         let Some(length) = request.confirm_within_seconds else {
-            let summary = self.take(file::load(&self.options.config, start::warn)?).await?;
+            let (loaded, access) = self.load()?;
+            let summary = self.take(loaded, access).await?;
             if self.trial.take().is_some() {
                 self.keep_trial();
             }
             return Ok(summary);
         };
         let length = Duration::from_secs(length.into());
-        let loaded = file::load(&self.options.config, start::warn)?;
+        let (loaded, access) = self.load()?;
         // Before it is taken: a daemon that ends in between must not have confirmed it.
         let trial = self.prepare_trial(&loaded.text, length)?;
-        match self.take(loaded).await {
+        match self.take(loaded, access).await {
             Ok(summary) => {
                 self.trial = Some(trial);
                 Ok(summary)
@@ -156,7 +165,6 @@ impl Daemon {
     /// Looks whether a configuration can be taken; changes nothing.
     async fn candidate(&mut self, loaded: Loaded) -> Result<Candidate, Failure> {
         let config = &loaded.config;
-        let access = file::access(&loaded, &self.options.config)?;
         self.neighbours.read_links().await.map_err(|e| start::netlink_failure(&e))?;
         let interfaces = self.wanted_interfaces(config);
         start::check_host(config, &interfaces, &self.options.places.pins, &self.neighbours).await?;
@@ -168,20 +176,19 @@ impl Daemon {
         let circumstances = Circumstances { standings: standings.by_name().clone(), ..self.circumstances() };
         let model =
             self.model.next(config, &circumstances).map_err(|e| Failure::bad("out_of_ids", e.to_string()))?;
-        Ok(Candidate { loaded, access, interfaces, settings, standings, model })
+        Ok(Candidate { loaded, interfaces, settings, standings, model })
     }
 
-    /// Makes a configuration hold, and tells systemd of it.
-    pub(super) async fn take(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
+    /// Makes a configuration hold, with what opens its API, and tells systemd of it.
+    pub(super) async fn take(&mut self, loaded: Loaded, access: Option<Access>) -> Result<Summary, Failure> {
         announce::reloading();
-        let result = self.take_quietly(loaded).await;
+        let result = self.take_quietly(loaded, access).await;
         self.announce_ready();
         result
     }
 
-    async fn take_quietly(&mut self, loaded: Loaded) -> Result<Summary, Failure> {
-        let Candidate { loaded, access, interfaces, settings, standings, model } =
-            self.candidate(loaded).await?;
+    async fn take_quietly(&mut self, loaded: Loaded, access: Option<Access>) -> Result<Summary, Failure> {
+        let Candidate { loaded, interfaces, settings, standings, model } = self.candidate(loaded).await?;
         let config = loaded.config;
         if config.node.interfaces != self.config.node.interfaces {
             self.attach_all(&config, &interfaces)?;

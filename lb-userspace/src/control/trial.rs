@@ -6,7 +6,13 @@
 //! neither, and ends the trial.
 
 use super::{daemon::Daemon, file, start, start::Options, state};
-use crate::{config::Loaded, core::summary::Summary, failure::Failure, view::status::TrialView, wall};
+use crate::{
+    config::{Access, Loaded},
+    core::summary::Summary,
+    failure::Failure,
+    view::status::TrialView,
+    wall,
+};
 use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path, time::Duration};
@@ -205,7 +211,8 @@ impl Daemon {
         // Before it is done: a daemon that ends in between must not go on with the trial. A full disk hinders nothing.
         self.trial = Some(Trial { kept, due: None });
         self.keep_trial();
-        let summary = match self.take(earlier).await {
+        let access = self.access_again(&earlier);
+        let summary = match self.take(earlier, access).await {
             Ok(summary) => summary,
             Err(failure) => {
                 self.trial = Some(trial);
@@ -218,6 +225,14 @@ impl Daemon {
             self.options.config.display()
         );
         Ok(summary)
+    }
+
+    /// What opens the API of what held before. Files that cannot be used any more close it, and hinder nothing else.
+    fn access_again(&self, earlier: &Loaded) -> Option<Access> {
+        file::access(earlier, &self.options.config).unwrap_or_else(|failure| {
+            tracing::error!("there is no API over TCP until the next reload: {failure}");
+            None
+        })
     }
 
     /// Undoes the reload on trial if nobody confirmed it in time.
