@@ -88,11 +88,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     let wishes = state::read(&options.places.state())?;
 
     let fresh = found == adopt::Found::Nothing;
-    let guard = Fresh { pins: fresh.then(|| pins.clone()) };
-    if fresh {
-        // What somebody left who died half way may be of another configuration.
-        load::unpin_maps(pins)?;
-    }
+    let guard = Fresh::begin(fresh, pins)?;
     let programs = load::load(pins, OBJECT, config.dialogs.max)?;
     let clock = Clock::open(pins)?;
     let hz = clock.now()?.hz;
@@ -239,6 +235,14 @@ struct Fresh {
 }
 
 impl Fresh {
+    /// What somebody left who died half way may be of another configuration: a first start makes everything anew.
+    fn begin(fresh: bool, pins: &PinDir) -> Result<Fresh, Failure> {
+        if fresh {
+            load::unpin_maps(pins)?;
+        }
+        Ok(Fresh { pins: fresh.then(|| pins.clone()) })
+    }
+
     fn keep(mut self) {
         self.pins = None;
     }
