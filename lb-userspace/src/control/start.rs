@@ -99,9 +99,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     } else {
         take_over(&mut tables, &config, &wishes, &settings, &options)?
     };
-    for difference in wishes.differences(&config, &wishes) {
-        tracing::info!("{difference}");
-    }
+    wishes.differences(&config, &wishes).iter().for_each(|difference| tracing::info!("{difference}"));
 
     let attachments =
         attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
@@ -109,10 +107,10 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
-    let visible_backends = health::visible_backends(&config);
     let (wards, ears) = Wards::new();
-    let feeding = Feeding::new(&config);
     let mut daemon = Daemon {
+        visible_backends: health::visible_backends(&config),
+        feeding: Feeding::new(&config),
         since: Since::now(),
         options,
         _lock: lock,
@@ -124,8 +122,6 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         standings,
         standings_due: false,
         wards,
-        visible_backends,
-        feeding,
         programs,
         tables,
         neighbours,
