@@ -88,11 +88,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     let wishes = state::read(&options.places.state())?;
 
     let fresh = found == adopt::Found::Nothing;
-    let guard = Fresh { pins: fresh.then(|| pins.clone()) };
-    if fresh {
-        // What somebody left who died half way may be of another configuration.
-        load::unpin_maps(pins)?;
-    }
+    let guard = Fresh::begin(fresh, pins)?;
     let programs = load::load(pins, OBJECT, config.dialogs.max)?;
     let clock = Clock::open(pins)?;
     let hz = clock.now()?.hz;
@@ -103,9 +99,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     } else {
         take_over(&mut tables, &config, &wishes, &settings, &options)?
     };
-    for difference in wishes.differences(&config, &wishes) {
-        tracing::info!("{difference}");
-    }
+    wishes.differences(&config, &wishes).iter().for_each(|difference| tracing::info!("{difference}"));
 
     let attachments =
         attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
@@ -113,10 +107,10 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     let slow_path = slow_path::start(pins, hash_key)?;
     guard.keep();
     tell(&attachments, &programs);
-    let visible_backends = health::visible_backends(&config);
     let (wards, ears) = Wards::new();
-    let feeding = Feeding::new(&config);
     let mut daemon = Daemon {
+        visible_backends: health::visible_backends(&config),
+        feeding: Feeding::new(&config),
         since: Since::now(),
         options,
         _lock: lock,
@@ -128,8 +122,6 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         standings,
         standings_due: false,
         wards,
-        visible_backends,
-        feeding,
         programs,
         tables,
         neighbours,
@@ -239,6 +231,14 @@ struct Fresh {
 }
 
 impl Fresh {
+    /// What somebody left who died half way may be of another configuration: a first start makes everything anew.
+    fn begin(fresh: bool, pins: &PinDir) -> Result<Fresh, Failure> {
+        if fresh {
+            load::unpin_maps(pins)?;
+        }
+        Ok(Fresh { pins: fresh.then(|| pins.clone()) })
+    }
+
     fn keep(mut self) {
         self.pins = None;
     }
