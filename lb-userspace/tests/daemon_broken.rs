@@ -12,7 +12,8 @@ use support::Bench;
 /// Fewest files.
 const LEAST: usize = 200;
 
-/// Every key there is but those of `[api]`, with values of which each can be made wrong. The interface and the addresses are the bench's.
+/// Every key there is but those of `[api]`, with values of which each can be made wrong. The interface and the addresses are the
+/// bench's.
 const WHOLE: &str = include_str!("whole.toml");
 /// The key that it names, which is not the bench's.
 const KEY: &str = "/etc/sipsteer/hash.key";
