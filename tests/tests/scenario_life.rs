@@ -7,7 +7,7 @@ use lb_tests::{
     daemon::{Config, Node},
     needs_bpf,
     process::{Process, wait_until},
-    program::attached,
+    program::{attached, wait_until_bare},
     sipp::{Caller, Load, Server, scenario::Scenario},
     topology::{FRONT, Forwarding, Lab},
 };
@@ -43,7 +43,7 @@ fn killing_the_daemon_costs_no_call_and_the_next_one_adopts() -> Result<()> {
     assert_eq!((made.ok, made.failed), (2400, 0), "{}", second.last_words());
 
     second.end();
-    assert_eq!(attached(&lab.balancer, FRONT)?, None, "an ephemeral run detaches at its end");
+    wait_until_bare(&lab.balancer, FRONT).context("an ephemeral run detaches at its end")?;
     assert!(!node.pins.exists(), "and leaves no pins");
     Ok(())
 }
@@ -61,7 +61,7 @@ fn a_daemon_that_ends_leaves_the_data_plane_until_it_is_detached() -> Result<()>
     assert_eq!((made.ok, made.failed), (200, 0));
 
     node.succeed(&["detach"])?;
-    assert_eq!(attached(&lab.balancer, FRONT)?, None);
+    wait_until_bare(&lab.balancer, FRONT)?;
     node.succeed(&["detach"])?;
     Ok(())
 }

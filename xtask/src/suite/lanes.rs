@@ -15,7 +15,7 @@ use std::{
 const ALONE: [(&str, &str); 1] = [("kernel_race", "two CPUs must often be in the kernel at the same moment")];
 
 /// Beginnings of the names of those that take longest. They start first, so that no lane is left with one at the end.
-const LONG: [&str; 3] = ["scenario_", "daemon_", "property"];
+const LONG: [&str; 4] = ["scenario_", "daemon_", "property", "examples"];
 
 /// Where it is said what happens.
 type Say<'a> = &'a (dyn Fn(&str) + Sync);
