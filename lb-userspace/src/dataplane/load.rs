@@ -222,9 +222,15 @@ pub(crate) fn unpin_maps(pins: &PinDir) -> Result<usize, Failure> {
     }
     match fs::remove_dir(pins.path()) {
         Ok(()) => {}
-        // Whose parent is another user's, as under systemd, is left behind empty.
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+        // Whose parent is another user's, or closed as under systemd, is left behind empty.
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::ReadOnlyFilesystem
+                    | io::ErrorKind::ResourceBusy
+            ) => {}
         Err(e) => return Err(unreadable(pins.path(), &e)),
     }
     Ok(pinned.len())
