@@ -28,7 +28,7 @@ use lb_common::{
     decide::{
         Inbound,
         capacity::NOBODY,
-        expiry,
+        carry, expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Opens, Outbound},
         select,
@@ -444,5 +444,25 @@ pub fn sweep(count: u32) {
 pub extern "C" fn sipsteer_sweep(count: u64) -> u64 {
     let Some(tables) = KernelTables::open() else { return 0 };
     expiry::sweep(&tables, count as u32);
+    1
+}
+
+/// [`carry::carry`] of a dialog in a packet; the answer stands there.
+#[inline(always)]
+pub fn carry(packet: &Packet, index: usize) {
+    sipsteer_carry(packet.context(), index as u64);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn sipsteer_carry(context: *mut xdp_md, index: u64) -> u64 {
+    let (Some(tables), Some(entry)) = (KernelTables::open(), Packet::new(context).entry(index as usize)) else {
+        return 0;
+    };
+    let outcome = carry::carry(&tables, &entry.read().carried());
+    // Anew: the verifier does not follow the old pointer through the calls in between.
+    if let Some(entry) = Packet::new(context).entry(index as usize) {
+        entry.answer(outcome as u32);
+    }
     1
 }

@@ -1,8 +1,9 @@
-//! What the daemon runs by BPF_PROG_TEST_RUN: it never touches dialogs itself, it asks the kernel to look at them.
+//! What the daemon runs by BPF_PROG_TEST_RUN: it never touches dialogs itself, it asks the kernel to look at them, or to put
+//! them in.
 
 use crate::{apart, maps, packet::Packet, tables::KernelTables};
 use aya_ebpf::bindings::xdp_action;
-use lb_common::{limits::MAX_SWEEP, map::expiry::request::MAX_BUCKETS};
+use lb_common::{limits::MAX_SWEEP, map::{carry::MAX_ENTRIES, expiry::request::MAX_BUCKETS}};
 
 /// Looks at as many buckets for old dialogs as the packet says, see [`lb_common::map::expiry::request`]. Returns XDP_PASS, or
 /// XDP_ABORTED without settings or without a request.
@@ -18,6 +19,22 @@ pub fn expire(packet: &Packet) -> u32 {
         apart::sweep(count as u32);
         left -= count;
         part += 1;
+    }
+    xdp_action::XDP_PASS
+}
+
+/// Brings as many dialogs over as the packet says, see [`lb_common::map::carry`]. Returns XDP_PASS, or XDP_ABORTED without
+/// settings or without a request.
+#[inline(always)]
+pub fn carry(packet: &Packet) -> u32 {
+    let (Some(_), Some(request)) = (KernelTables::open(), packet.request()) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let count = request.count();
+    let mut index = 0;
+    while index < MAX_ENTRIES && (index as u64) < count {
+        apart::carry(packet, index);
+        index += 1;
     }
     xdp_action::XDP_PASS
 }

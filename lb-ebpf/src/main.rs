@@ -41,6 +41,12 @@ pub fn expire(context: XdpContext) -> u32 {
     expire::expire(&Packet::new(context.ctx))
 }
 
+/// Takes dialogs of another table in. See [`expire::carry`].
+#[xdp]
+pub fn carry(context: XdpContext) -> u32 {
+    expire::carry(&Packet::new(context.ctx))
+}
+
 /// Tells the daemon how fast `jiffies` runs. See [`expire::clock`].
 #[xdp]
 pub fn clock(context: XdpContext) -> u32 {

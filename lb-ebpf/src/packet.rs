@@ -9,7 +9,11 @@ use aya_ebpf::{
 use core::{arch::asm, hint::cold_path};
 use lb_common::{
     limits::MAX_SCAN,
-    map::{backend::NextHop, expiry::request},
+    map::{
+        backend::NextHop,
+        carry::{self, Entry},
+        expiry::request,
+    },
     sip::Window,
     wire::Octets,
 };
@@ -279,3 +283,39 @@ impl Request {
 }
 
 const _: () = assert!(request::LEN >= request::COUNT_AT + 8);
+
+/// A dialog of another table in a packet that the daemon made up, see [`carry`].
+#[derive(Clone, Copy)]
+pub struct EntryCell(usize);
+
+impl Packet {
+    /// The dialog of an index below [`carry::MAX_ENTRIES`], if the packet is long enough.
+    #[inline(always)]
+    pub fn entry(&self, index: usize) -> Option<EntryCell> {
+        let at = carry::length(index & (carry::MAX_ENTRIES - 1));
+        let p = self.data + (at & SCAN_MASK);
+        if p + size_of::<Entry>() > self.end {
+            return None;
+        }
+        Some(EntryCell(p))
+    }
+}
+
+impl EntryCell {
+    /// Reads it.
+    #[inline(always)]
+    pub fn read(&self) -> Entry {
+        // SAFETY: inside the bytes that `Packet::entry` checked; BPF allows unaligned packet loads.
+        unsafe { *(self.0 as *const Entry) }
+    }
+
+    /// Writes the answer.
+    #[inline(always)]
+    pub fn answer(&self, outcome: u32) {
+        let at = self.0 + core::mem::offset_of!(Entry, outcome);
+        // SAFETY: inside the bytes that `Packet::entry` checked.
+        unsafe { *(at as *mut u32) = outcome };
+    }
+}
+
+const _: () = assert!(carry::length(carry::MAX_ENTRIES) <= SCAN_MASK);

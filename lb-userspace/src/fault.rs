@@ -86,6 +86,18 @@ points! {
     LinkDetached = "link-detached";
     /// One map is not pinned any more.
     MapUnpinned = "map-unpinned";
+    /// The maps of another layout are made and filled beside the old ones, without any dialog.
+    MigrationFilled = "migration-filled";
+    /// All dialogs were brought over once; the old maps are in use.
+    MigrationCopied = "migration-copied";
+    /// The new maps are in use; what changed in the old table last is not brought over.
+    MigrationSwapped = "migration-swapped";
+    /// All is brought over, and no pin moved.
+    MigrationCaughtUp = "migration-caught-up";
+    /// One of the new maps is pinned in the place of the old one.
+    MigrationPinMoved = "migration-pin-moved";
+    /// All of them are.
+    MigrationPinsMoved = "migration-pins-moved";
 }
 
 /// How often the point in the file was passed.

@@ -14,6 +14,7 @@
 //! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
 //! * [`calls`]: callers and servers that follow redirects, misbehave on request and remember every call.
 //! * [`daemon`]: the `sipsteer` under test. [`configuration`]: its file. [`examples`]: the files that ship with it.
+//!   [`older`]: maps as no version had them, which it is to read.
 //! * [`telemetry`]: what servers say of themselves, and ways to fail at that. [`guest`]: somebody who is logged in.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
@@ -41,6 +42,7 @@ pub mod kamailio;
 pub mod memory;
 pub mod messages;
 pub mod netns;
+pub mod older;
 pub mod packet;
 pub mod probes;
 pub mod process;

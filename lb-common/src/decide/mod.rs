@@ -4,6 +4,7 @@
 //! function here reads a packet: [`Inbound`] says what is known of it, [`Inspect`] finds out more when it is needed.
 
 pub mod capacity;
+pub mod carry;
 pub mod expiry;
 pub mod own_tag;
 pub mod pin;

@@ -1,6 +1,7 @@
 //! The maps: names, kinds, layouts, who writes and who reads. No map name stands as a bare string anywhere else.
 
 pub mod backend;
+pub mod carry;
 pub mod counters;
 pub mod dialog;
 pub mod expiry;

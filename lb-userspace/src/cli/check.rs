@@ -1,10 +1,13 @@
 //! `sipsteer check`.
 
-use super::{Context, default_config, output::Output};
+use super::{
+    Context, default_config,
+    output::{Output, grouped},
+};
 use crate::{
     config::{Config, Loaded, Severity},
     control::{file, start},
-    dataplane::{adopt, attach, host, neighbours::Neighbours, pins::PinDir},
+    dataplane::{adopt, attach, host, layout::Layout, neighbours::Neighbours, pins::PinDir},
     failure::{Failure, Kind},
 };
 use serde::Serialize;
@@ -35,6 +38,9 @@ pub(super) struct Arguments {
 struct Finding {
     what: &'static str,
     ok: bool,
+    /// What a start will do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     #[serde(flatten)]
     failure: Option<FailureView>,
 }
@@ -55,7 +61,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Fa
     let findings = if arguments.host { look_at_host(&loaded, &arguments.file, context)? } else { Vec::new() };
     for finding in &findings {
         match &finding.failure {
-            None => text.push_str(&format!("ok   {}\n", finding.what)),
+            None => match &finding.note {
+                Some(note) => text.push_str(&format!("ok   {}: {note}\n", finding.what)),
+                None => text.push_str(&format!("ok   {}\n", finding.what)),
+            },
             Some(failure) => {
                 text.push_str(&format!("BAD  {}: {}\n", finding.what, failure.message));
                 if let Some(remedy) = &failure.remedy {
@@ -100,7 +109,7 @@ fn look_at_host(loaded: &Loaded, path: &Path, context: &Context) -> Result<Vec<F
             finding("privileges", host::check_capabilities()),
             finding("kernel types (BTF)", host::check_btf()),
             finding("bpf file system", bpffs(pins)),
-            finding("maps of an earlier run", adopt::inspect(pins, config.dialogs.max).map(drop)),
+            earlier_run(pins, config.dialogs.max, context.layouts),
             finding("IP forwarding", host::check_forwarding(config)),
             finding("files of the API", file::access(loaded, path).map(drop)),
         ];
@@ -128,5 +137,20 @@ fn bpffs(pins: &PinDir) -> Result<(), Failure> {
 fn finding(what: &'static str, result: Result<(), Failure>) -> Finding {
     let failure =
         result.err().map(|f| FailureView { code: f.code.into_owned(), message: f.message, remedy: f.remedy });
-    Finding { what, ok: failure.is_none(), failure }
+    Finding { what, ok: failure.is_none(), note: None, failure }
+}
+
+/// What an earlier run left, and what a start would do about it.
+fn earlier_run(pins: &PinDir, max_dialogs: u32, layouts: &'static [Layout]) -> Finding {
+    let found = adopt::inspect(pins, max_dialogs, layouts);
+    let note = match &found {
+        Ok(adopt::Found::Other(other)) => Some(format!(
+            "a table for {} dialogs, of layout {}; a start makes one for {} and brings all calls over",
+            grouped(other.capacity.into()),
+            other.layout.abi,
+            grouped(max_dialogs.into())
+        )),
+        _ => None,
+    };
+    Finding { note, ..finding("maps of an earlier run", found.map(drop)) }
 }

@@ -1,5 +1,7 @@
 //! How commands speak: a document for programs, text for people.
 
+pub(super) use crate::view::grouped;
+
 use super::Context;
 use crate::{failure::Failure, wall};
 use serde::Serialize;
@@ -129,19 +131,6 @@ pub(super) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
     text
 }
 
-/// A number with its thousands apart.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,10 +144,5 @@ mod tests {
     fn numbers_stand_flush_right() {
         let rows = [["a".to_owned(), "1,000".to_owned()], ["bcd".to_owned(), "5".to_owned()]];
         assert_eq!(table(["NAME", "N"], &rows), "NAME      N\na     1,000\nbcd       5\n");
-    }
-
-    #[test]
-    fn thousands_are_apart() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -17,7 +17,8 @@ use tracing_subscriber::{
 ///
 /// Looks at everything first: privileges, kernel, interfaces, service addresses, an earlier data plane. When all is
 /// well it fills the maps, attaches the XDP program and follows the network. A data plane that is already at work is
-/// taken over without losing a packet.
+/// taken over without losing a packet; one of another version, or with a dialog table of another size, is replaced
+/// by a new one that knows its calls.
 ///
 /// Stopping it leaves the data plane steering; `sipsteer detach` takes it off.
 #[derive(Debug, clap::Args)]
@@ -40,7 +41,8 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> Result<Output, Fai
     log_to_stderr();
     // The working directory may be another one when a reload comes.
     let config = std::path::absolute(&arguments.config).unwrap_or(arguments.config);
-    run::run(Options { config, places: context.places.clone(), ephemeral: arguments.ephemeral })?;
+    let (places, layouts) = (context.places.clone(), context.layouts);
+    run::run(Options { config, places, ephemeral: arguments.ephemeral, layouts })?;
     Ok(Output::default())
 }
 

@@ -1,6 +1,6 @@
 //! The daemon: brings the data plane up, keeps its maps true, answers on its socket.
 //!
-//! * [`start`]: checks first, then maps, then programs, then interfaces.
+//! * [`start`]: checks first, then maps, then programs, then interfaces. * `migrate`: maps of another layout or size.
 //! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a
 //!   file. * [`trial`]: a reload that is undone unless somebody confirms it.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket;
@@ -23,6 +23,7 @@ mod health;
 mod listener;
 pub mod lock;
 mod measure;
+mod migrate;
 mod network;
 pub mod openapi;
 pub mod recent;

@@ -239,8 +239,8 @@ impl Daemon {
             format!("dialogs.max is {} now, but the table has room for {present} dialogs", config.dialogs.max),
         )
         .remedy(
-            "put the earlier number back, or run `sipsteer detach` and then `sipsteer run`, which forgets where the \
-             calls in progress are pinned",
+            "restart the daemon (`systemctl restart sipsteer`), which makes a table of that size and brings all calls over, \
+             or put the earlier number back",
         ))
     }
 

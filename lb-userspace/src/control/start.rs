@@ -10,6 +10,7 @@ use super::{
     listener::Watching,
     lock,
     measure::Measures,
+    migrate::{self, Migration, Staged},
     recent::Recent,
     remote::Remote,
     slow_path, state,
@@ -24,14 +25,17 @@ use crate::{
         attach::{self, Attachment, How},
         clock::Clock,
         host,
+        layout::Layout,
         load::{self, Programs},
+        migrate::Report,
         neighbours::Neighbours,
-        netlink::Events,
+        netlink::{Events, Link},
         pins::PinDir,
         tables::Tables,
     },
     failure::{Failure, chain},
     fault::{self, Point},
+    slowpath::serve::SlowPath,
 };
 use futures_util::StreamExt;
 use lb_common::map::settings::Settings;
@@ -50,6 +54,8 @@ pub struct Options {
     pub places: Places,
     /// Detach at exit.
     pub ephemeral: bool,
+    /// Layouts of earlier maps whose dialogs may be brought over.
+    pub layouts: &'static [Layout],
 }
 
 /// Looks whether the host can run this configuration on these of its interfaces; changes nothing.
@@ -83,30 +89,8 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     host::ensure_bpffs(pins)?;
     let (neighbours, mut events) = Neighbours::connect().await.map_err(|e| netlink_failure(&e))?;
     check_host(&config, &config.node.interfaces, pins, &neighbours).await?;
-    let found = adopt::inspect(pins, config.dialogs.max)?;
-    let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
-    let wishes = state::read(&options.places.state())?;
-
-    let fresh = found == adopt::Found::Nothing;
-    let guard = Fresh::begin(fresh, pins)?;
-    let programs = load::load(pins, OBJECT, config.dialogs.max)?;
-    let clock = Clock::open(pins)?;
-    let hz = clock.now()?.hz;
-    let settings = lifetimes::settings(&config, hash_key, hz);
-    let mut tables = Tables::open(pins)?;
-    let (model, standings) = if fresh {
-        (fill_new(&mut tables, &config, &wishes, &settings)?, Standings::default())
-    } else {
-        take_over(&mut tables, &config, &wishes, &settings, &options)?
-    };
-    wishes.differences(&config, &wishes).iter().for_each(|difference| tracing::info!("{difference}"));
-
-    let attachments =
-        attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, &neighbours.links())?;
-    fault::pass(Point::Attached);
-    let slow_path = slow_path::start(pins, hash_key)?;
-    guard.keep();
-    tell(&attachments, &programs);
+    let Raised { wishes, programs, tables, model, standings, settings, hz, attachments, slow_path } =
+        raise(&config, &options, &neighbours.links())?;
     let (wards, ears) = Wards::new();
     let mut daemon = Daemon {
         visible_backends: health::visible_backends(&config),
@@ -150,6 +134,66 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     daemon.follow_probing();
     daemon.follow_telemetry(None);
     Ok((daemon, events, ears))
+}
+
+/// A data plane that steers.
+struct Raised {
+    wishes: Wishes,
+    programs: Programs,
+    tables: Tables,
+    model: Model,
+    standings: Standings,
+    settings: Settings,
+    hz: u32,
+    attachments: Vec<Attachment>,
+    slow_path: SlowPath,
+}
+
+/// Makes maps, takes those of an earlier daemon over or brings their dialogs over into new ones, and has the interfaces run the
+/// program.
+fn raise(config: &Config, options: &Options, links: &[Link]) -> Result<Raised, Failure> {
+    let pins = &options.places.pins;
+    migrate::resume(options)?;
+    let found = adopt::inspect(pins, config.dialogs.max, options.layouts)?;
+    let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
+    let wishes = state::read(&options.places.state())?;
+
+    let guard = Fresh::begin(matches!(found, adopt::Found::Nothing), pins)?;
+    let migration = match found {
+        adopt::Found::Other(other) => Some(Migration::begin(other, config, options)?),
+        adopt::Found::Nothing | adopt::Found::Fitting => None,
+    };
+    let staged = migration.as_ref().map(|_| Staged(pins.clone()));
+    let maps = if migration.is_some() { pins.staging() } else { pins.clone() };
+    let programs = load::load(&maps, OBJECT, config.dialogs.max)?;
+    let now = Clock::open(&maps)?.now()?;
+    let settings = lifetimes::settings(config, hash_key, now.hz);
+    let mut tables = Tables::open(&maps)?;
+    let (model, standings) = match (&migration, found) {
+        (Some(migration), _) => migration.fill(&mut tables, config, &wishes, &settings, options, links)?,
+        (None, adopt::Found::Nothing) => {
+            (fill_new(&mut tables, config, &wishes, &settings)?, Standings::default())
+        }
+        (None, _) => take_over(&mut tables, config, &wishes, &settings, options)?,
+    };
+    wishes.differences(config, &wishes).iter().for_each(|difference| tracing::info!("{difference}"));
+
+    let mut report = Report::default();
+    let copying = match &migration {
+        Some(migration) => Some(migration.copy(&programs, &model, &settings, now, &mut report)?),
+        None => None,
+    };
+    let attachments = attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, links)?;
+    fault::pass(Point::Attached);
+    if let (Some(migration), Some(copying)) = (migration, copying) {
+        migration.finish(copying, report, options.layouts)?;
+    }
+    drop(staged);
+    let slow_path = slow_path::start(pins, hash_key)?;
+    guard.keep();
+    tell(&attachments, &programs);
+    let hz = now.hz;
+    Ok(Raised { wishes, programs, tables, model, standings, settings, hz, attachments, slow_path })
 }
 
 /// Tells what somebody should know about a configuration that was taken.
@@ -269,6 +313,11 @@ pub(super) fn tell(attachments: &[Attachment], programs: &Programs) {
                     a.link
                 );
             }
+            How::Exchanged => tracing::warn!(
+                "{name}: the earlier program was of another attach type, which the kernel does not replace; it was taken \
+                 off and program {program} attached in {mode} mode (link {}), with a moment without any in between",
+                a.link
+            ),
             How::AttachedAnew => tracing::warn!(
                 "{name}: the pinned link was that of an interface that is gone; attached program {program} in {mode} \
                  mode (link {})",

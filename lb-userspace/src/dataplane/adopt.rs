@@ -1,25 +1,34 @@
 //! May the pinned maps be used? Compared before anything is touched, because neither the kernel nor aya would mind.
 
-use super::pins::{PinDir, unreadable};
+use super::{
+    layout::{self, Layout},
+    pins::{PinDir, unreadable},
+};
 use crate::failure::Failure;
 use aya::maps::{Array, Map, MapData, MapInfo, MapType};
 use lb_common::{
     abi::ABI,
-    map::{
-        Kind, MapSpec, TABLE,
-        dialog::{BUCKET_SLOTS, buckets_for},
-        name,
-        settings::Settings,
-    },
+    map::{Kind, MapSpec, TABLE, dialog::buckets_for, name, settings::Settings},
 };
 
 /// What stands in the pin directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Found {
     /// No map and no link, or maps that nobody uses: of a start or a `detach` that died half way.
     Nothing,
     /// A data plane that fits.
     Fitting,
+    /// A data plane that does not fit, whose dialogs can be brought over into one that does.
+    Other(Other),
+}
+
+/// A data plane of another layout, or with a dialog table of another size.
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    /// Its layout.
+    pub layout: &'static Layout,
+    /// Dialogs that its table holds before some find no room.
+    pub capacity: u32,
 }
 
 /// A pinned map as the kernel describes it.
@@ -32,70 +41,56 @@ struct Shape {
 }
 
 /// Compares the pinned maps with [`TABLE`] and with the number of dialogs that the configuration wants; touches nothing.
+/// `layouts` are those whose dialogs can be brought over.
 ///
 /// # Errors
-/// When they are of another version or size: what differs and what to do.
-pub fn inspect(pins: &PinDir, max_dialogs: u32) -> Result<Found, Failure> {
+/// When they are of a layout that is none of these: what differs and what to do.
+pub fn inspect(pins: &PinDir, max_dialogs: u32, layouts: &'static [Layout]) -> Result<Found, Failure> {
     let pinned = pins.pinned_maps()?;
     let links = pins.linked_interfaces()?;
     if pinned.is_empty() && links.is_empty() {
         return Ok(Found::Nothing);
     }
-    let mut differences = Vec::new();
+    let mut differing = Vec::new();
     for spec in TABLE {
         if !pinned.contains(&spec.name) {
             if !links.is_empty() {
-                differences.push(format!("{} is missing", spec.name));
+                differing.push(format!("{} is missing", spec.name));
             }
             continue;
         }
-        let path = pins.map(spec.name);
-        let info = MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))?;
-        let shape = Shape {
-            kind: info.map_type().ok(),
-            key_size: info.key_size(),
-            value_size: info.value_size(),
-            max_entries: info.max_entries(),
-        };
-        differences.extend(compare(spec, shape));
+        differing.extend(differences(spec, &info(pins, spec.name)?));
     }
     // Only with the right layout does the number mean anything. Without SETTINGS somebody died who was removing the maps.
-    let abi = match differences.is_empty() {
+    let abi = match differing.is_empty() {
         true if pinned.contains(&name::SETTINGS) => pinned_abi(pins)?,
         true => 0,
         false => ABI,
     };
-    if abi != ABI && (abi != 0 || !links.is_empty()) {
-        differences.push(format!("SETTINGS.abi is {abi}, this version has {ABI}"));
-    }
-    if !differences.is_empty() {
-        return Err(mismatch(pins, &differences));
-    }
     if links.is_empty() && abi == 0 {
         return Ok(Found::Nothing);
     }
-    if pinned.contains(&name::DIALOGS) {
-        check_dialogs(pins, max_dialogs, !links.is_empty())?;
+    if abi != ABI {
+        differing.push(format!("SETTINGS.abi is {abi}, this version has {ABI}"));
     }
-    Ok(Found::Fitting)
+    let fits = differing.is_empty()
+        && (!pinned.contains(&name::DIALOGS)
+            || info(pins, name::DIALOGS)?.max_entries() == buckets_for(max_dialogs));
+    if fits {
+        return Ok(Found::Fitting);
+    }
+    match layout::recognise(pins, layouts)? {
+        Some(layout) => {
+            let slots = info(pins, name::DIALOGS)?.max_entries() * layout.slots as u32;
+            Ok(Found::Other(Other { layout, capacity: slots / 2 }))
+        }
+        None => Err(mismatch(pins, &differing)),
+    }
 }
 
-fn check_dialogs(pins: &PinDir, wanted: u32, attached: bool) -> Result<(), Failure> {
-    let path = pins.map(name::DIALOGS);
-    let buckets = MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))?.max_entries();
-    if buckets == buckets_for(wanted) {
-        return Ok(());
-    }
-    let present = buckets * BUCKET_SLOTS / 2;
-    let also = if attached { " and the pins of all calls in progress" } else { "" };
-    Err(Failure::bad(
-        "dialogs_max_changed",
-        format!("the dialog table in {} has room for {present} dialogs, the configuration wants {wanted}",
-            pins.path().display()),
-    )
-    .remedy(format!(
-        "set dialogs.max = {present}, or run `sipsteer detach` and then `sipsteer run`, which loses the table{also}"
-    )))
+fn info(pins: &PinDir, name: &str) -> Result<MapInfo, Failure> {
+    let path = pins.map(name);
+    MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))
 }
 
 fn mismatch(pins: &PinDir, differences: &[String]) -> Failure {
@@ -108,7 +103,7 @@ fn mismatch(pins: &PinDir, differences: &[String]) -> Failure {
         ),
     )
     .remedy(
-        "start the version that made them, or run `sipsteer detach` and then `sipsteer run`, \
+        "start the version that made them, or a version that can read them, or run `sipsteer detach` and then `sipsteer run`, \
          which forgets where the calls in progress are pinned",
     )
 }
@@ -133,7 +128,17 @@ pub(super) fn map_failure(path: &std::path::Path, error: aya::maps::MapError) ->
     }
 }
 
-/// What is different about a map; the capacity of DIALOGS is the operator's choice.
+/// What is different about a pinned map; the capacity of DIALOGS is the operator's choice.
+pub(super) fn differences(spec: &MapSpec, info: &MapInfo) -> Vec<String> {
+    let shape = Shape {
+        kind: info.map_type().ok(),
+        key_size: info.key_size(),
+        value_size: info.value_size(),
+        max_entries: info.max_entries(),
+    };
+    compare(spec, shape)
+}
+
 fn compare(spec: &MapSpec, shape: Shape) -> Vec<String> {
     let mut differences = Vec::new();
     let name = spec.name;

@@ -16,7 +16,7 @@ use crate::{
 };
 use std::{
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -29,6 +29,9 @@ pub enum How {
     Adopted,
     /// The pinned link belonged to an interface of this name that is gone; there is a new link now.
     AttachedAnew,
+    /// The kernel does not put a program of another attach type under a link; there is a new link now, and the interface was
+    /// without a program for a moment.
+    Exchanged,
 }
 
 /// An interface that carries the program.
@@ -207,23 +210,61 @@ pub fn attach(
             // Only root may ask for the program that ran before; without it there is no way back, and none is needed
             // unless a later interface fails: both programs share the maps.
             let before = sys::program_by_id(info.program).ok();
-            sys::link_update(fd.as_fd(), program.as_fd()).map_err(|e| cannot_replace(&link.name, &e))?;
-            fault::pass(Point::LinkAdopted);
-            undo.replaced.extend(before.map(|program| (fd, program)));
             let generic = link.xdp.is_some_and(|x| x.generic);
+            let (fd, how, id) = match sys::link_update(fd.as_fd(), program.as_fd()) {
+                Ok(()) => (fd, How::Adopted, info.id),
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                    let fd = exchange(pins, &link, generic, fd, before.as_ref(), program.as_fd())?;
+                    let id =
+                        sys::link_info(fd.as_fd()).map_err(|e| unreadable(&pins.link(&link.name), &e))?.id;
+                    (fd, How::Exchanged, id)
+                }
+                Err(e) => return Err(cannot_replace(&link.name, &e)),
+            };
+            fault::pass(Point::LinkAdopted);
+            // A link that was made anew does not take the earlier program back.
+            undo.replaced.extend(before.filter(|_| how == How::Adopted).map(|program| (fd, program)));
             done.push(Attachment {
                 interface: link.name,
                 ifindex: link.ifindex,
                 generic,
                 fallback: None,
-                how: How::Adopted,
-                link: info.id,
+                how,
+                link: id,
             });
         }
     }
     undo.forget();
     done.sort_by_key(|a| interfaces.iter().position(|i| *i == a.interface));
     Ok(done)
+}
+
+/// Takes the program under a link off its interface and attaches another one by a new link: two system calls, one behind the
+/// other. When the second fails, the first is undone.
+fn exchange(
+    pins: &PinDir,
+    link: &Link,
+    generic: bool,
+    old: OwnedFd,
+    before: Option<&OwnedFd>,
+    program: BorrowedFd<'_>,
+) -> Result<OwnedFd, Failure> {
+    let mode = if generic { Mode::Generic } else { Mode::Native };
+    sys::link_detach(old.as_fd()).map_err(|e| cannot_replace(&link.name, &e))?;
+    let (new, failure) = match sys::link_create(program, link.ifindex, mode) {
+        Ok(new) => (new, None),
+        Err(e) => {
+            let again = before.map(|before| sys::link_create(before.as_fd(), link.ifindex, mode));
+            match again {
+                Some(Ok(new)) => (new, Some(cannot_replace(&link.name, &e))),
+                _ => return Err(cannot_attach(link, "any", &e)),
+            }
+        }
+    };
+    let path = pins.link(&link.name);
+    fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
+    sys::object_pin(new.as_fd(), &path).map_err(|e| unreadable(&path, &e))?;
+    failure.map_or(Ok(new), Err)
 }
 
 /// What to put back when a later step fails.
@@ -366,6 +407,7 @@ pub fn detach(pins: &PinDir, interface: &str) -> Result<bool, Failure> {
 mod tests {
     use super::*;
     use crate::dataplane::netlink::Xdp;
+    use lb_tests::netns::Namespace;
 
     fn link(name: &str) -> Link {
         Link {
@@ -407,5 +449,45 @@ mod tests {
         for errno in [libc::EOPNOTSUPP, libc::EINVAL, libc::ERANGE] {
             assert!(is_drivers_refusal(&io::Error::from_raw_os_error(errno)));
         }
+    }
+
+    #[test]
+    fn a_program_of_another_attach_type_is_taken_off_and_the_new_one_attached() -> anyhow::Result<()> {
+        lb_tests::needs_bpf!();
+        let (near, far) = (Namespace::new("near")?, Namespace::new("far")?);
+        near.connect("front", &far, "eth0")?;
+        let pins = PinDir::new(format!("/sys/fs/bpf/{}", near.name()));
+        let _cleanup = lb_tests::cleanup::Cleanup::new({
+            let path = pins.path().to_path_buf();
+            move || drop(fs::remove_dir_all(path))
+        });
+        let programs = crate::dataplane::load::load(&pins, crate::dataplane::OBJECT, 1024)?;
+        near.enter(|| -> anyhow::Result<()> {
+            let ifindex = rustix::net::netdevice::name_to_index(
+                rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?,
+                "front",
+            )?;
+            let old = sys::program_of_no_attach_type()?;
+            let fd = sys::link_create(old.as_fd(), ifindex, Mode::Native)?;
+            sys::object_pin(fd.as_fd(), &pins.link("front"))?;
+            let info = sys::link_info(fd.as_fd())?;
+            let refused = sys::link_update(fd.as_fd(), programs.steer_fd()?.as_fd()).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
+            drop((fd, old));
+
+            let xdp = Some(Xdp { program: info.program, generic: false });
+            let links = [Link { ifindex, xdp, ..link("front") }];
+            let done = attach(&pins, &programs, &["front".to_owned()], XdpMode::Auto, &links)?;
+            assert_eq!((done.len(), done[0].how, done[0].generic), (1, How::Exchanged, false));
+            let now = pinned_link(&pins, "front")?.expect("it is pinned");
+            assert_eq!((now.program, now.ifindex), (programs.steer_id()?, ifindex));
+            assert_eq!((now.link, now.link == info.id), (done[0].link, false));
+            // From now on it is replaced under its link.
+            let links =
+                [Link { xdp: Some(Xdp { program: now.program, generic: false }), ..links[0].clone() }];
+            let done = attach(&pins, &programs, &["front".to_owned()], XdpMode::Auto, &links)?;
+            assert_eq!((done[0].how, done[0].link), (How::Adopted, now.link));
+            Ok(())
+        })?
     }
 }

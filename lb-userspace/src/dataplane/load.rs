@@ -20,6 +20,8 @@ use std::{fs, io, os::fd::AsFd, path::PathBuf};
 const STEER: &str = "sipsteer";
 /// Name of the program that looks at dialogs and buries those that are due.
 const EXPIRE: &str = "expire";
+/// Name of the program that takes dialogs of another table in.
+const CARRY: &str = "carry";
 /// What a helper program returns when all is well.
 const XDP_PASS: u32 = 2;
 /// Name of the program that reads the kernel's clocks.
@@ -92,7 +94,7 @@ pub fn load(pins: &PinDir, object: &[u8], max_dialogs: u32) -> Result<Programs, 
     }
     let mut ebpf = loader.load(object).map_err(|e| load_failure(&e))?;
     fault::pass(Point::MapsPinned);
-    for program in [STEER, EXPIRE, CLOCK] {
+    for program in [STEER, EXPIRE, CARRY, CLOCK] {
         xdp_mut(&mut ebpf, program)?.load().map_err(|e| program_failure(program, &e))?;
     }
     for spec in TABLE {
@@ -133,9 +135,19 @@ impl Programs {
 
     /// Runs `expire` on a packet, once.
     pub(super) fn run_expire(&self, packet: &[u8]) -> Result<(), Failure> {
-        let options = TestRunOptions { data_in: Some(packet), ..TestRunOptions::default() };
-        let cannot = |why: &str| Failure::bad("test_run", format!("cannot run the program {EXPIRE}: {why}"));
-        let result = self.xdp(EXPIRE)?.test_run(options).map_err(|e| cannot(&chain(&e)))?;
+        self.run(EXPIRE, packet, None)
+    }
+
+    /// Runs `carry` on a packet, once; its answers stand there afterwards.
+    pub(super) fn run_carry(&self, packet: &mut [u8]) -> Result<(), Failure> {
+        let request = packet.to_vec();
+        self.run(CARRY, &request, Some(packet))
+    }
+
+    fn run(&self, program: &str, packet: &[u8], answer: Option<&mut [u8]>) -> Result<(), Failure> {
+        let options = TestRunOptions { data_in: Some(packet), data_out: answer, ..TestRunOptions::default() };
+        let cannot = |why: &str| Failure::bad("test_run", format!("cannot run the program {program}: {why}"));
+        let result = self.xdp(program)?.test_run(options).map_err(|e| cannot(&chain(&e)))?;
         if result.return_value == XDP_PASS {
             Ok(())
         } else {

@@ -1,6 +1,7 @@
 //! The only door to the kernel: loads, pins, attaches, adopts, and keeps next hops true. Only this room knows aya.
 //!
 //! * [`pins`]: names below the pin directory. * [`adopt`]: may what is pinned be used? * [`load`]: object to kernel.
+//! * [`layout`]: what older data planes look like; [`migrate`]: their dialogs to new maps, while calls go on.
 //! * [`attach`]: links to interfaces. * [`maps`], [`rings`]: typed handles, from pins alone. * [`loads`]: those of capacity.
 //! * [`netlink`], [`neighbours`]: next hops.
 //! * [`clock`], [`tend`]: the helper programs.
@@ -15,9 +16,11 @@ pub mod attach;
 pub mod clock;
 mod dialogs;
 pub mod host;
+pub mod layout;
 pub mod load;
 pub mod loads;
 pub mod maps;
+pub mod migrate;
 pub mod neighbours;
 pub mod netlink;
 pub mod pins;
@@ -39,6 +42,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 /// When a pin cannot be removed.
 pub fn remove(pins: &pins::PinDir) -> Result<(Vec<String>, usize), crate::failure::Failure> {
     let interfaces = remove_links(pins)?;
+    migrate::staging::remove(pins)?;
     Ok((interfaces, load::unpin_maps(pins)?))
 }
 

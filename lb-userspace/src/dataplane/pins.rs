@@ -42,6 +42,16 @@ impl PinDir {
         self.0.join("clock")
     }
 
+    /// Where maps of another layout are made, before they take the place of those here.
+    pub fn staging(&self) -> PinDir {
+        PinDir(self.0.join("next"))
+    }
+
+    /// Where, beside maps that are being made, the program is pinned that interfaces are given with them.
+    pub fn steer(&self) -> PathBuf {
+        self.0.join("steer")
+    }
+
     /// Interfaces with a pinned link, sorted. None when nothing is pinned.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_LINK_UPDATE: libc::c_int = 29;
+const BPF_LINK_DETACH: libc::c_int = 34;
 /// The attach type that aya loads programs of an `xdp` section with.
 const BPF_XDP: u32 = 37;
 const BPF_LINK_TYPE_XDP: u32 = 6;
@@ -185,6 +186,11 @@ pub(super) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     bpf(BPF_LINK_UPDATE, &mut attr).map(drop)
 }
 
+/// Takes the program off the interface of a link, which is of no use afterwards.
+pub(super) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    bpf(BPF_LINK_DETACH, &mut fd_number(link)).map(drop)
+}
+
 /// What the kernel says about a link. An error of kind `InvalidData` when it is not an XDP link.
 pub(super) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
     let mut info = RawLinkInfo::default();
@@ -239,19 +245,43 @@ pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     values: &mut [V],
 ) -> io::Result<(usize, bool)> {
     assert_eq!(keys.len(), values.len(), "a batch has as many values as keys");
+    batch(map, cursor, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, keys.len())
+}
+
+/// The same for an array whose values nobody here has a type for: `values` holds `value_size` bytes for each of `keys`, which
+/// is what the kernel says of the map.
+pub(super) fn lookup_batch_bytes(
+    map: BorrowedFd<'_>,
+    cursor: &mut Cursor,
+    keys: &mut [u32],
+    values: &mut [u8],
+    value_size: usize,
+) -> io::Result<(usize, bool)> {
+    assert_eq!(keys.len() * value_size, values.len(), "a batch has as many values as keys");
+    batch(map, cursor, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, keys.len())
+}
+
+/// Reads up to `count` entries to the addresses `keys` and `values`, which callers make from borrows of that length.
+fn batch(
+    map: BorrowedFd<'_>,
+    cursor: &mut Cursor,
+    keys: u64,
+    values: u64,
+    count: usize,
+) -> io::Result<(usize, bool)> {
     let from = cursor.0.unwrap_or(0);
     let mut next = 0_u32;
     let mut attr = BatchAttr {
         in_batch: if cursor.0.is_some() { &raw const from as u64 } else { 0 },
         out_batch: &raw mut next as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: u32::try_from(keys.len()).unwrap_or(u32::MAX),
+        keys,
+        values,
+        count: u32::try_from(count).unwrap_or(u32::MAX),
         map_fd: fd_number(map),
         ..BatchAttr::default()
     };
     let result = bpf(BPF_MAP_LOOKUP_BATCH, &mut attr);
-    let count = (attr.count as usize).min(keys.len());
+    let count = (attr.count as usize).min(count);
     match result {
         Ok(_) => {
             *cursor = Cursor(Some(next));
@@ -260,4 +290,27 @@ pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok((count, false)),
         Err(e) => Err(e),
     }
+}
+
+/// An XDP program as versions before Linux 5.9 loaded it: of no attach type. It leaves every packet to the host.
+#[cfg(test)]
+pub(super) fn program_of_no_attach_type() -> io::Result<OwnedFd> {
+    const BPF_PROG_LOAD: libc::c_int = 5;
+    const BPF_PROG_TYPE_XDP: u32 = 6;
+    #[repr(C)]
+    struct ProgramAttr {
+        kind: u32,
+        instruction_count: u32,
+        instructions: u64,
+        license: u64,
+    }
+    // r0 = XDP_PASS; exit
+    let instructions: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
+    let mut attr = ProgramAttr {
+        kind: BPF_PROG_TYPE_XDP,
+        instruction_count: 2,
+        instructions: instructions.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+    };
+    bpf(BPF_PROG_LOAD, &mut attr).map(owned)
 }

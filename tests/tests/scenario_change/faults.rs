@@ -47,6 +47,8 @@ enum By {
     Trial,
     /// `sipsteer detach`.
     Detach,
+    /// A start with a table of another size: `scenario_migration` has these.
+    Migration,
 }
 
 /// A point that is new finds its place here, or this does not compile.
@@ -72,6 +74,12 @@ fn by(point: Point) -> By {
         Point::DocumentMade | Point::DocumentKept => By::Drain,
         Point::DocumentWritten => By::Trial,
         Point::LinkDetached | Point::MapUnpinned => By::Detach,
+        Point::MigrationFilled
+        | Point::MigrationCopied
+        | Point::MigrationSwapped
+        | Point::MigrationCaughtUp
+        | Point::MigrationPinMoved
+        | Point::MigrationPinsMoved => By::Migration,
     }
 }
 
@@ -201,7 +209,8 @@ fn a_daemon_dies_at_every_point_and_the_next_one_goes_on() -> Result<()> {
     commands(&mut story)?;
     story.daemon = story.node.start(&[])?;
     let sum = story.judge(&[caller])?;
-    println!("{} points: {sum:?}", Point::ALL.len());
+    let passed = Point::ALL.len() - points(By::Migration).count();
+    println!("{passed} points: {sum:?}");
     story.daemon.end();
     detachments(&story.node)
 }
