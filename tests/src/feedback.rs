@@ -304,7 +304,7 @@ impl World {
             self.probes_cut = second + 5 + self.random.below(30);
         }
         if self.random.below(300) == 0 {
-            self.sources_cut = second + 5 + self.random.below(30);
+            self.sources_cut = second + 5 + self.random.below(100);
         }
         for id in 0..self.servers.len() {
             self.live(id, second);

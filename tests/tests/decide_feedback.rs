@@ -7,6 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Seconds of a small run.
 const SECONDS: u64 = 600;
 
+/// Seeds that hold, and notice what is missing.
+const STAYING: std::ops::RangeInclusive<u64> = 1..=5;
+
 fn holds(seed: u64) {
     match run(seed, SECONDS) {
         Ok(outcome) => {
@@ -21,7 +24,7 @@ fn holds(seed: u64) {
 
 #[test]
 fn seeds_that_stay() {
-    (1..=4).for_each(holds);
+    STAYING.into_iter().for_each(holds);
 }
 
 #[test]
@@ -42,9 +45,9 @@ fn a_seed_tells_everything() {
     assert_ne!(run(7, 100), run(8, 100));
 }
 
-/// The first of some seeds that notices that something is missing, and what it says.
+/// The first of the seeds that stay which notices that something is missing, and what it says.
 fn noticed(protection: Protection) -> Option<(u64, String)> {
-    (1..=8).find_map(|seed| run_without(protection, seed, SECONDS).err().map(|what| (seed, what)))
+    STAYING.into_iter().find_map(|seed| run_without(protection, seed, SECONDS).err().map(|what| (seed, what)))
 }
 
 #[test]

@@ -212,13 +212,13 @@ fn a_returning_backend_warms_up_below_its_limit() -> Result<()> {
     let lab = Lab::new(Forwarding::Nat, 2)?;
     let servers = Server::start_all(&lab, Habits::default())?;
     let whole = 40;
-    let config = probed(&lab, "[controller]\nwarm_up = \"6s\"\n").limit("sw1", Limits::cps(whole, 4));
+    let config = probed(&lab, "[controller]\nwarm_up = \"4s\"\n").limit("sw1", Limits::cps(whole, 4));
     let node = Node::new(&lab, &config)?;
     let _daemon = node.start(&["--ephemeral"])?;
     until_probed(&node, &lab)?;
     servers[0].answer_pings(Pings::Ignored);
     until(&node, "sw1", DOWN)?;
-    let calls = Caller::start(&lab, &Plan::calls("calls", 1100, 100))?;
+    let calls = Caller::start(&lab, &Plan::calls("calls", 800, 100))?;
     let before = servers[0].so_far().1;
     servers[0].answer_pings(Pings::Well);
     until(&node, "sw1", UP)?;
@@ -230,7 +230,7 @@ fn a_returning_backend_warms_up_below_its_limit() -> Result<()> {
         limits.push((asked, Instant::now(), limit));
         Ok(limit == u64::from(whole))
     })?;
-    assert_eq!(calls.wait()?.count(&Outcome::Completed), 1100);
+    assert_eq!(calls.wait()?.count(&Outcome::Completed), 800);
     let records = Server::stop_all(servers)?;
     let mut sent: Vec<Instant> = records[0].calls[before..].iter().map(|call| call.sent).collect();
     sent.sort();

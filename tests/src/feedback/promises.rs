@@ -3,7 +3,7 @@
 //! * A server never has more of our calls than it may have at the moment, nor more new ones in a second; together with those of
 //!   others not more than it has channels, where its telemetry is honest and in time. Nobody who drains gets a new one.
 //! * A call that is up stays where it is, unless its server died. Whoever lives is not cut off, and who is well stays up.
-//! * No call is turned away for want of servers while one is well. A black hole is noticed.
+//! * No call is turned away for want of servers while one is well and answers calls. A black hole is noticed.
 //! * Weights fall and rise no faster than they may, those of whoever comes up start at a tenth, those of honest servers do
 //!   not swing, and nobody falls again and again.
 //! * Who is well gets calls, what is believed of calls of others is true, and what a source said is forgotten in time.
@@ -109,7 +109,8 @@ impl World {
         if server.liar.is_settled(now / SECOND)
             && self.clock.right_for(now / SECOND) > 30
             && record.awake_since.is_none_or(|since| now / SECOND > since + 30)
-            && now / SECOND <= record.looked + 1
+            && now / SECOND <= record.looked
+            && now / SECOND > self.sources_cut + 10
             && load.channels + server.liar.others > own.into()
         {
             let others = server.liar.others;
@@ -139,6 +140,8 @@ impl World {
                 server.patient.quiet_since().map_or(0, |since| now.saturating_sub(since).as_secs());
             matches!(server.life.state, State::Well | State::Slow)
                 && server.life.steady_for(second) > 10 + quiet_for
+                // Its calls show that it lives.
+                && server.replied.is_some_and(|last| now.saturating_sub(last) <= Duration::from_secs(2))
                 && self.is_calm(server, 15, second)
                 && self.wishes.of(&server.name).will == Will::Enabled
                 && server.patient.health_but_for_silence() == Health::Up
@@ -159,7 +162,7 @@ impl World {
     /// Its health was looked at.
     pub(super) fn keeps_promises_of_health(&mut self, id: usize, second: u64) -> Result<(), String> {
         let senders = self.servers.iter().filter(|s| s.replied == Some(self.clock.now())).count();
-        let cut = second < self.probes_cut + 15;
+        let (now, cut) = (self.clock.now(), second < self.probes_cut + 15);
         let server = &mut self.servers[id];
         let health = server.health();
         let reason = server.patient.reason().to_owned();
@@ -185,7 +188,9 @@ impl World {
                     record.falls
                 ));
             }
-            if server.life.state == State::Well && server.life.steady_for(second) > 10 && !cut {
+            // Where no packet of its calls came since it was a black hole, nothing shows that it is none any more.
+            let seen = server.replied.is_some_and(|last| now.saturating_sub(last) <= Duration::from_secs(5));
+            if server.life.state == State::Well && server.life.steady_for(second) > 10 && !cut && seen {
                 return Err(format!("{name} is well and {health:?}: {reason}"));
             }
         }
