@@ -349,7 +349,7 @@ impl World {
                 Some(Protection::AgeLimit) => sample.valid = Duration::from_secs(3600),
                 Some(Protection::Moment) => sample.taken = now,
                 Some(Protection::Order) => {
-                    self.readings.retain(|name, s| (name, s) != (&server.name, source))
+                    self.readings.retain(|name, s| (name, s) != (&server.name, source));
                 }
                 _ => {}
             }

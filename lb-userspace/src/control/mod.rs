@@ -2,8 +2,7 @@
 //!
 //! * [`start`]: checks first, then maps, then programs, then interfaces. * `migrate`: maps of another layout or size.
 //! * [`daemon`] and some files beside it: what it does afterwards; `health` and `doubt`: how backends are.
-//! * [`state`]: what operators want, kept in a
-//!   file. * [`trial`]: a reload that is undone unless somebody confirms it.
+//! * [`state`]: what operators want, kept in a file. * [`trial`]: a reload that is undone unless somebody confirms it.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket;
 //!   [`openapi`] describes it. * `remote`, `gate`, `guests`: the same over TCP, who may come in, and
 //!   what is borne.

@@ -157,8 +157,8 @@ mod tests {
     use proptest::prelude::*;
 
     /// Members by a letter each: `y` answers probes; `a`, `u` and `k` do not since second 10, and their calls are answered,
-    /// unanswered, not known; `K` is as `k`, but refused; `L` is as `k`, but was found alive, `A` and `R` likewise, with answered calls and a last probe that was answered; `C` is
-    /// as `k`, but confirmed.
+    /// unanswered, not known; `K` is as `k`, but refused; `L` is as `k`, but was found alive, `A` and `R` likewise, with
+    /// answered calls and with a last probe that was answered; `C` is as `k`, but confirmed.
     fn members(letters: &str) -> Vec<Member> {
         let member = |letter| Member {
             quiet_since: (letter != 'y').then_some(Duration::from_secs(10)),
