@@ -1,36 +1,53 @@
-//! The whole loop on a clock of its own: servers, their telemetry with every fault it can have, the controller, the model and
-//! the decision core that the kernel runs. Everything follows from the seed, and what must never happen stops the run.
+//! The whole loop on a clock of its own: servers, probes, telemetry with every fault it can have, health, the controller, the
+//! model and the decision core that the kernel runs. Everything follows from the seed, and what must never happen stops the run.
 //!
-//! * A server never has more of our calls than it may have, nor more new ones in a second; together with those of others not
-//!   more than it has channels, where its telemetry is honest and in time.
-//! * A call that is up stays where it is, unless its server died.
-//! * Weights rise no faster than they may, and those of honest servers do not swing.
-//! * Who is well gets calls, and what a source said is forgotten in time.
+//! * [`life`]: what is the matter with servers. * [`liar`]: what is wrong with what they say. * [`clock`]: and with the daemon's
+//!   clock. The wall clock is not in here, since nothing of the loop reads it.
+//! * [`promises`]: what must hold. * [`protection`]: what makes it hold, and can be left out to see that the promises notice.
+//! * [`scale`]: how large a run is.
 
+mod clock;
 mod liar;
+mod life;
+mod promises;
+mod protection;
+mod scale;
+
+pub use protection::{PROTECTIONS, Protection};
 
 use crate::{
     simulation::Random,
     story::{BRANCH, Story, message, request},
 };
+use clock::Clock;
 use lb_common::{
     decide::expiry,
-    map::{backend::will, settings::Settings, zone::Policy, zone::choice},
+    limits::MAX_SWEEP,
+    map::{settings::Settings, zone::Policy, zone::choice},
     sip::{Kind, Method},
     verdict::Verdict,
 };
-use liar::{Liar, Mode};
+use liar::Liar;
+use life::{Life, State};
+use promises::Record;
+use scale::Scale;
 use sipsteer::{
     config::{self, Config},
     core::{
-        controller::{Controller, Decision, FLOOR, Input, Own, Readings, Tuning, UP},
+        controller::{Controller, Decision, Input, Own, Readings},
+        health::{
+            Patient,
+            doubt::{self, Belief, Calls, Member, weigh},
+            witness::Traffic,
+        },
         model::{Circumstances, Model},
         standing::{Health, Standing},
+        wishes::{Will, Wishes},
     },
 };
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, VecDeque},
+    collections::{BTreeMap, BinaryHeap},
     time::Duration,
 };
 
@@ -39,51 +56,57 @@ const SECOND: u64 = 1_000_000_000;
 const TICKS: u64 = 8;
 /// Time for which a sample may be believed.
 const VALID: Duration = Duration::from_secs(8);
-/// Time in which a dead server is found out.
-const DETECTION: u64 = 2;
 /// Seconds in which a server that came up gets from a tenth to the whole.
 const WARM_UP: u64 = 15;
-/// Seconds in which the rest comes back when a source is silent: from the floor, at the slowest.
-const RECOVERY: u64 = 20 + WARM_UP;
+/// Part of the servers that have to answer probes for silence to be believed.
+const PANIC_THRESHOLD: f64 = 0.5;
 
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
+    /// Servers.
+    pub servers: u64,
     /// New calls.
     pub calls: u64,
     /// Those of them that nobody took.
     pub refused: u64,
     /// Decisions of the controller that changed something.
     pub changes: u64,
-    /// Deaths of servers.
-    pub deaths: u64,
+    /// Times that a server was taken out.
+    pub falls: u64,
     /// Samples that were handed in.
     pub samples: u64,
 }
 
-/// One server as it is, and what is known of its past.
+/// One server as it is, and what is known of it.
 struct Server {
     name: String,
-    /// Since when it is dead.
-    dead_since: Option<u64>,
-    changes_at: u64,
-    /// The last second in which its calls may have been taken away.
-    died: Option<u64>,
+    life: Life,
     liar: Liar,
-    /// Times of the new calls of the last second.
-    lately: VecDeque<u64>,
-    weights: Vec<u16>,
-    /// New calls that found all of its channels taken.
-    over: u64,
-    /// Since when it has been well and had room.
-    well_since: u64,
-    calls: u64,
-    offered: u64,
+    patient: Patient,
+    belief: Belief,
+    /// Packets of its calls so far, those at the latest look, and when there were more than before.
+    replies: u64,
+    looked: Option<u64>,
+    replied: Option<Duration>,
+    record: Record,
+}
+
+impl Server {
+    /// How it is, as far as its probes are believed.
+    fn health(&self) -> Health {
+        match self.belief {
+            Belief::Lives => self.patient.health_but_for_silence(),
+            Belief::Probes | Belief::Confirmed => self.patient.health(),
+        }
+    }
 }
 
 /// A run.
 struct World {
     random: Random,
+    scale: Scale,
+    without: Option<Protection>,
     story: Story,
     config: Config,
     model: Model,
@@ -91,21 +114,41 @@ struct World {
     readings: Readings,
     servers: Vec<Server>,
     standings: BTreeMap<String, Standing>,
+    wishes: Wishes,
+    /// Whether the tables are not those of the latest decisions.
+    due: bool,
     ends: BinaryHeap<Reverse<(u64, u64, u16, u64)>>,
     outcome: Outcome,
-    /// Until when the daemon is stopped.
+    clock: Clock,
+    /// What it said at the latest decision.
+    decided: Duration,
+    /// Until when the daemon is stopped, no probe comes through, and no telemetry.
     asleep: u64,
+    probes_cut: u64,
+    sources_cut: u64,
 }
 
-/// Plays so many seconds.
+/// Plays a seed, whose small runs last so many seconds.
 ///
 /// # Errors
 /// What happened that must not happen, with the second.
 pub fn run(seed: u64, seconds: u64) -> Result<Outcome, String> {
-    let mut world = World::new(seed);
+    play(seed, seconds, None)
+}
+
+/// The same without one of the things that make the promises hold.
+///
+/// # Errors
+/// What happened for that reason, it is hoped.
+pub fn run_without(protection: Protection, seed: u64, seconds: u64) -> Result<Outcome, String> {
+    play(seed, seconds, Some(protection))
+}
+
+fn play(seed: u64, seconds: u64, without: Option<Protection>) -> Result<Outcome, String> {
+    let mut world = World::new(seed, seconds, without);
     let (mut now, mut second) = (SECOND, 1);
-    let cps = world.servers.len() as f64 * 12.0;
-    while second < seconds {
+    let cps = world.scale.calls_per_second();
+    while second < world.scale.seconds {
         now += (world.random.exponential() / cps * SECOND as f64) as u64;
         while second < now / SECOND {
             second += 1;
@@ -125,8 +168,9 @@ fn config(random: &mut Random, servers: u64) -> Config {
     );
     for number in 1..=servers {
         let (cps, channels) = (20 + random.below(40), 150 + random.below(300));
+        let (high, low) = (number / 250, number % 250 + 1);
         text.push_str(&format!(
-            "[[backend]]\nname = 'sw{number}'\nzone = 'uk'\naddress = '10.0.0.{number}:5060'\nmax_cps = {cps}\n\
+            "[[backend]]\nname = 'sw{number}'\nzone = 'uk'\naddress = '10.0.{high}.{low}:5060'\nmax_cps = {cps}\n\
              max_channels = {channels}\nweight = {}\n",
             50 + random.below(150)
         ));
@@ -135,53 +179,59 @@ fn config(random: &mut Random, servers: u64) -> Config {
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    fn new(seed: u64, seconds: u64, without: Option<Protection>) -> World {
         let mut random = Random::new(seed);
-        let servers = 4 + random.below(8);
-        let config = config(&mut random, servers);
+        let scale = Scale::of(seed, seconds, &mut random);
+        let config = config(&mut random, scale.servers);
         let settings = Settings {
-            unconfirmed_limit: 1 << 16,
+            unconfirmed_limit: scale.dialogs,
             unanswered_ticks: 32 * TICKS as u32,
             answered_ticks: 40_000,
             ended_ticks: 32 * TICKS as u32,
             subscribed_ticks: 40_000,
             ..Settings::default()
         };
-        let mut story = Story { sees_answers: true, ..Story::with(settings, 1 << 16) };
-        story.tables.settings_mut().sweep_buckets = 1 << 7;
+        let mut story = Story { sees_answers: true, ..Story::with(settings, scale.dialogs) };
+        story.tables.settings_mut().sweep_buckets = 1;
         let model = Model::from_config(&config, &Circumstances::default()).expect("there are ids");
         let limits: Vec<_> = model.backends.iter().map(|(id, b)| (*id, b.limits)).collect();
         story.tables.add_zone(0, &limits);
         let choice = [choice::CONSISTENT, choice::LEAST_LOADED][random.below(2) as usize];
         let bound = if choice == choice::CONSISTENT { 1280 } else { 0 };
         story.tables.set_policy(0, Policy { tiers: 1, choice, bound, target: 512, ..Policy::default() });
+        let clock = Clock::new();
         let server = |b: &config::Backend| Server {
             name: b.name.clone(),
-            dead_since: None,
-            changes_at: 20 + random.below(200),
-            died: None,
+            life: Life::new(&mut random),
             liar: Liar::new(&mut random),
-            lately: VecDeque::new(),
-            weights: Vec::new(),
-            over: 0,
-            well_since: 0,
-            calls: 0,
-            offered: 0,
+            patient: Patient::new(protection::probing(without), Health::Up, clock.now()),
+            belief: Belief::Probes,
+            replies: 0,
+            looked: None,
+            replied: None,
+            record: Record::default(),
         };
         let servers = config.backends.iter().map(server).collect();
-        let tuning = Tuning { warm_up: Duration::from_secs(WARM_UP), cpu_target: 0.8 };
         let mut world = World {
             random,
+            scale,
+            without,
             story,
             model,
             config,
-            controller: Controller::new(tuning),
+            controller: Controller::new(protection::tuning(without)),
             readings: Readings::default(),
             servers,
             standings: BTreeMap::new(),
+            wishes: Wishes::default(),
+            due: true,
             ends: BinaryHeap::new(),
-            outcome: Outcome::default(),
+            outcome: Outcome { servers: scale.servers, ..Outcome::default() },
+            decided: clock.now(),
+            clock,
             asleep: 0,
+            probes_cut: 0,
+            sources_cut: 0,
         };
         world.publish();
         world
@@ -194,45 +244,26 @@ impl World {
         let lasts = (self.random.exponential() * 10.0 * SECOND as f64) as u64;
         let steering = self.story.arrives(request(Method::Invite, key));
         self.outcome.calls += 1;
-        let weights: u64 = self.config.backends.iter().map(|b| u64::from(b.weight)).sum();
-        for (server, backend) in self.servers.iter_mut().zip(&self.config.backends) {
-            // Its own share, in thousandths of a call.
-            server.offered += 1000 * u64::from(backend.weight) / weights;
-        }
         match steering.verdict {
             Verdict::SteeredNew => {}
-            Verdict::RefusedFull | Verdict::RefusedDown => {
+            Verdict::RefusedFull => {
                 self.outcome.refused += 1;
                 return Ok(());
+            }
+            Verdict::RefusedDown => {
+                self.outcome.refused += 1;
+                return self.keeps_promises_of_service(now / SECOND);
             }
             other => return Err(format!("a new call was {other:?}")),
         }
         let id = steering.backend;
-        let (server, backend) = (&mut self.servers[usize::from(id)], &self.config.backends[usize::from(id)]);
-        server.calls += 1;
-        let load = self.story.tables.load_of(id);
-        let (channels, cps) = (backend.max_channels.unwrap_or(0), backend.max_cps.unwrap_or(0));
-        if load.channels > channels.into() {
-            return Err(format!("{} has {} calls of {channels}", server.name, load.channels));
-        }
-        if server.liar.is_settled(now / SECOND) && load.channels + server.liar.others > channels.into() {
-            let others = server.liar.others;
-            return Err(format!(
-                "{} has {} calls and {others} of others, of {channels}",
-                server.name, load.channels
-            ));
-        }
-        server.lately.push_back(now);
-        while server.lately.front().is_some_and(|first| first + SECOND < now) {
-            server.lately.pop_front();
-        }
-        if server.lately.len() as u64 > u64::from(cps + (cps / 10).max(1) + 1) {
-            return Err(format!("{} got {} calls in a second of {cps}", server.name, server.lately.len()));
-        }
-        if server.dead_since.is_none() {
+        self.keeps_promises_of_call(id, now)?;
+        let server = &mut self.servers[usize::from(id)];
+        if server.life.answers_calls(now / SECOND) {
             for code in [180, 200] {
                 self.story.leaves(id, &[0], message(Kind::Response(code), key).to_tag(1));
             }
+            server.replies += 2;
             self.ends.push(Reverse((now + lasts, key, id, now / SECOND)));
         }
         Ok(())
@@ -245,8 +276,9 @@ impl World {
             self.ends.pop();
             self.set_clock(at);
             let steering = self.story.arrives(request(Method::Bye, key).branch(BRANCH + 1).to_tag(1));
-            let server = &self.servers[usize::from(id)];
-            let died = server.died.is_some_and(|second| second >= begun);
+            let server = &mut self.servers[usize::from(id)];
+            server.replies += u64::from(server.life.answers_calls(at / SECOND));
+            let died = server.record.died.is_some_and(|second| second >= begun);
             if !died && (steering.verdict, steering.backend) != (Verdict::SteeredPinned, id) {
                 let (name, second) = (&server.name, at / SECOND);
                 return Err(format!("a call of {name} moved in second {second}: {steering:?}"));
@@ -257,14 +289,23 @@ impl World {
 
     fn set_clock(&self, nanoseconds: u64) {
         self.story.tables.set_nanoseconds(nanoseconds);
-        let tick = (nanoseconds / (SECOND / TICKS)) as u32;
-        self.story.tables.set_now(tick);
-        expiry::tend(&&self.story.tables, u64::from(tick));
+        self.story.tables.set_now((nanoseconds / (SECOND / TICKS)) as u32);
     }
 
     /// A second passes: servers die and return, say what they say, and the daemon decides, unless it is stopped.
     fn pass(&mut self, second: u64) -> Result<(), String> {
         self.set_clock(second * SECOND);
+        // The whole table in 16 seconds.
+        for _ in 0..=self.scale.dialogs / 2 / 16 / MAX_SWEEP {
+            expiry::sweep(&&self.story.tables, MAX_SWEEP);
+        }
+        self.clock.pass(second, &mut self.random);
+        if self.random.below(400) == 0 {
+            self.probes_cut = second + 5 + self.random.below(30);
+        }
+        if self.random.below(300) == 0 {
+            self.sources_cut = second + 5 + self.random.below(100);
+        }
         for id in 0..self.servers.len() {
             self.live(id, second);
         }
@@ -272,71 +313,139 @@ impl World {
             self.asleep = second + self.random.below(25);
         }
         if second < self.asleep {
-            // Nobody can find anybody out meanwhile.
-            self.servers.iter_mut().for_each(|server| server.well_since = second);
             return Ok(());
         }
+        self.want();
+        self.observe(second)?;
         for _ in 0..1 + self.random.below(20) / 19 {
-            self.decide(second)?;
+            self.decide();
         }
-        self.publish();
+        if std::mem::take(&mut self.due) {
+            self.publish();
+        }
         for id in 0..self.servers.len() {
-            self.check(id, second)?;
+            self.keeps_promises_of_server(id, second)?;
         }
+        self.decided = self.clock.now();
         Ok(())
     }
 
     fn live(&mut self, id: usize, second: u64) {
         let load = self.story.tables.load_of(id as u16);
+        let now = self.clock.now();
         let (server, random) = (&mut self.servers[id], &mut self.random);
         let backend = &self.config.backends[id];
-        if second >= server.changes_at {
-            let returns = server.dead_since.is_some();
-            server.changes_at = second + if returns { 60 + random.below(300) } else { 3 + random.below(30) };
-            server.dead_since = (!returns).then_some(second);
-            self.outcome.deaths += u64::from(!returns);
-        }
-        if server.dead_since.is_some() {
+        server.record.lives(server.life.pass(second, random));
+        if !server.life.is_alive(second) {
             // Nobody finds out at once that it is back, either.
-            server.died = Some(second + 1);
-            server.well_since = second;
+            server.record.died = Some(second + 1);
         }
         server.liar.live(second, backend, random);
-        if server.dead_since.is_none() {
-            for (source, trust, sample) in server.liar.says(second, &load, backend, random) {
-                self.readings.take(&server.name, source, trust, sample);
-                self.outcome.samples += 1;
+        if !server.life.is_alive(second) || second < self.sources_cut {
+            return;
+        }
+        for (source, trust, mut sample) in server.liar.says(second, now, &load, backend, random) {
+            match self.without {
+                Some(Protection::AgeLimit) => sample.valid = Duration::from_secs(3600),
+                Some(Protection::Moment) => sample.taken = now,
+                Some(Protection::Order) => {
+                    self.readings.retain(|name, s| (name, s) != (&server.name, source));
+                }
+                _ => {}
             }
+            server.record.hears(source, sample.taken);
+            self.readings.take(&server.name, source, trust, sample);
+            self.outcome.samples += 1;
         }
     }
 
-    fn decide(&mut self, second: u64) -> Result<(), String> {
+    /// Operators change their minds.
+    fn want(&mut self) {
+        if self.random.below(40) != 0 {
+            return;
+        }
+        let id = self.random.below(self.servers.len() as u64) as usize;
+        let will = if self.random.below(3) == 0 { Will::Draining } else { Will::Enabled };
+        self.wishes.change(&self.servers[id].name, |wish| wish.will = will);
+        self.due = true;
+    }
+
+    /// Probes and traffic are looked at, and their health follows.
+    fn observe(&mut self, second: u64) -> Result<(), String> {
+        let now = self.clock.now();
+        let sends = |server: &Server| server.looked.is_some_and(|before| before != server.replies);
+        let senders = self.servers.iter().filter(|server| sends(server)).count();
         for (id, server) in self.servers.iter_mut().enumerate() {
-            let load = self.story.tables.load_of(id as u16);
-            let down = server.dead_since.is_some_and(|since| second >= since + DETECTION);
-            let health = if down { Health::Down } else { Health::Up };
-            let backend = &self.config.backends[id];
-            let own = Own { channels: load.in_progress(), calls: load.calls };
-            let input = Input { backend, health, own };
-            let decision: Decision =
-                self.controller.decide(Duration::from_secs(second), &input, &self.readings);
-            let before = self.standings.insert(server.name.clone(), decision.standing);
-            self.outcome.changes += u64::from(before.unwrap_or_default() != decision.standing);
-            if decision.standing.health != health {
-                return Err(format!("{}: the controller says {:?}", server.name, decision.standing.health));
+            let before = server.patient.health();
+            let replies = (self.without != Some(Protection::SignOfLife)).then_some(server.replies);
+            for outcome in server.life.probed(second, second < self.probes_cut, &mut self.random) {
+                server.patient.note(&outcome, replies, now);
             }
-            server.weights.push(decision.standing.capacity.map_or(backend.weight, |c| c.weight));
+            let sent = server.looked.replace(server.replies).is_some_and(|before| before != server.replies);
+            if sent {
+                server.replied = Some(now);
+            }
+            server.record.looks(sent);
+            if self.without != Some(Protection::SecondWitness) {
+                let calls = self.story.tables.load_of(id as u16).calls;
+                let others = senders > usize::from(sent);
+                server.patient.look(Traffic { calls, replies: server.replies }, others, now);
+            }
+            let rises = before != Health::Up && server.patient.health() == Health::Up;
+            if rises && self.without == Some(Protection::FlapDamping) {
+                server.patient = Patient::new(protection::probing(self.without), Health::Up, now);
+            }
+        }
+        let member = |server: &Server| Member {
+            quiet_since: server.patient.quiet_since(),
+            recovers: server.patient.recovers(),
+            refused: server.patient.is_refused(),
+            detection: server.patient.probing().detection(),
+            calls: doubt::say(server.replied, server.patient.is_suspected(), now),
+            belief: server.belief,
+        };
+        let members: Vec<Member> = self.servers.iter().map(member).collect();
+        let threshold = if self.without == Some(Protection::Doubt) { 0.0 } else { PANIC_THRESHOLD };
+        for (id, belief) in weigh(&members, Calls::Unknown, threshold).into_iter().enumerate() {
+            let server = &mut self.servers[id];
+            server.belief = belief;
+            if belief == Belief::Lives && server.patient.recovers() {
+                server.patient.pardon();
+            }
+            self.keeps_promises_of_health(id, second)?;
         }
         Ok(())
     }
 
+    fn decide(&mut self) {
+        for (id, server) in self.servers.iter_mut().enumerate() {
+            let load = self.story.tables.load_of(id as u16);
+            let backend = &self.config.backends[id];
+            let channels = if self.without == Some(Protection::OwnCalls) { 0 } else { load.in_progress() };
+            let own = Own { channels, calls: load.calls };
+            let input = Input { backend, health: server.health(), own };
+            let decision: Decision = self.controller.decide(self.clock.now(), &input, &self.readings);
+            let before = self.standings.insert(server.name.clone(), decision.standing);
+            let changed = before.unwrap_or_default() != decision.standing;
+            self.outcome.changes += u64::from(changed);
+            self.due |= changed;
+        }
+    }
+
     /// Makes the tables those of the model.
     fn publish(&mut self) {
-        let circumstances = Circumstances { standings: self.standings.clone(), ..Circumstances::default() };
+        let mut standings = self.standings.clone();
+        let mut wishes = self.wishes.clone();
+        match self.without {
+            Some(Protection::Limits) => standings.values_mut().for_each(|s| s.capacity = None),
+            Some(Protection::OperatorDrain) => wishes = Wishes::default(),
+            _ => {}
+        }
+        let circumstances = Circumstances { standings, wishes, ..Circumstances::default() };
         self.model = self.model.next(&self.config, &circumstances).expect("there are ids");
         let tables = &self.story.tables;
         for (id, backend) in &self.model.backends {
-            tables.set_backend(*id, will::ENABLED, backend.health);
+            tables.set_backend(*id, backend.will, backend.health);
             tables.set_limits(*id, backend.limits);
         }
         let ring = self.model.rings.values().next();
@@ -347,61 +456,4 @@ impl World {
         );
         tables.publish_members(0);
     }
-
-    /// What must hold of a server after every decision.
-    fn check(&mut self, id: usize, second: u64) -> Result<(), String> {
-        let (server, backend) = (&mut self.servers[id], &self.config.backends[id]);
-        let own = f64::from(backend.weight);
-        let standing = self.standings.get(&server.name).copied().unwrap_or_default();
-        let now = standing.capacity.map_or(own, |c| f64::from(c.weight)) / own;
-        if now < FLOOR - 1.0 / own {
-            return Err(format!("{} is at {now} of its weight", server.name));
-        }
-        let quiet = server.liar.quiet_for(second);
-        let well = second - server.well_since.min(second);
-        if let &[.., before, last] = server.weights.as_slice() {
-            let rise = f64::from(last.saturating_sub(before)) / own;
-            // As fast as it may after some seconds asleep, or as it warms up, and what rounding makes of it.
-            if rise > 5.0 * UP.max(1.0 / WARM_UP as f64) + 0.06 + 1.0 / own {
-                return Err(format!("{} jumps by {rise} of its weight", server.name));
-            }
-        }
-        if well > RECOVERY && quiet > VALID.as_secs() + RECOVERY && standing.capacity.is_some() {
-            return Err(format!("{} is at {standing:?} although nobody says so for {quiet} s", server.name));
-        }
-        if server.liar.mode == Mode::Honest && server.liar.steady_for(second) > 60 && well > 60 {
-            let swings = swings(&server.weights[server.weights.len().saturating_sub(25)..]);
-            if swings > 6 {
-                return Err(format!("{} swings {swings} times: {:?}", server.name, server.weights));
-            }
-        }
-        // One that has as many calls as it says it can have does not starve.
-        let full = self.story.tables.load_of(id as u16).over_channels;
-        let filled = std::mem::replace(&mut server.over, full) != full;
-        if standing.seen() != Health::Up || filled || server.liar.is_filled(backend) {
-            server.well_since = second;
-        }
-        if well == 0 {
-            (server.calls, server.offered) = (0, 0);
-        } else if well.is_multiple_of(60) {
-            // A tenth of its share is 60 to 120 calls in a minute of the smallest; a quarter of that is no chance.
-            let least = (server.offered as f64 / 1000.0 * FLOOR / 4.0) as u64;
-            if server.calls < least {
-                let (name, calls) = (&server.name, server.calls);
-                return Err(format!(
-                    "{name} starves: {calls} calls where {least} are a quarter of a tenth; {standing:?}; {}; {:?}",
-                    server.liar,
-                    self.story.tables.load_of(id as u16)
-                ));
-            }
-            (server.calls, server.offered) = (0, 0);
-        }
-        Ok(())
-    }
-}
-
-/// How often a weight turns round.
-fn swings(weights: &[u16]) -> usize {
-    let moves: Vec<bool> = weights.windows(2).filter(|w| w[0] != w[1]).map(|w| w[0] < w[1]).collect();
-    moves.windows(2).filter(|pair| pair[0] != pair[1]).count()
 }

@@ -1,17 +1,20 @@
-//! The loop of telemetry, controller and decision core in simulation: seeds that stay, and some of this moment. `cargo xtask sim
-//! --seeds N` runs as many as one likes.
+//! The loop of probes, telemetry, controller and decision core in simulation: seeds that stay, and some of this moment. `cargo
+//! xtask sim --seeds N` runs as many as one likes.
 
-use lb_tests::feedback::run;
+use lb_tests::feedback::{PROTECTIONS, Protection, run, run_without};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seconds of a run.
+/// Seconds of a small run.
 const SECONDS: u64 = 600;
+
+/// Seeds that hold, and notice what is missing.
+const STAYING: std::ops::RangeInclusive<u64> = 1..=5;
 
 fn holds(seed: u64) {
     match run(seed, SECONDS) {
         Ok(outcome) => {
             assert!(
-                outcome.calls > 10_000 && outcome.samples > 500 && outcome.changes > 50,
+                outcome.calls > 10_000 && outcome.samples > 500 && outcome.changes > 50 && outcome.falls > 0,
                 "{seed}: {outcome:?}"
             );
         }
@@ -21,17 +24,40 @@ fn holds(seed: u64) {
 
 #[test]
 fn seeds_that_stay() {
-    (1..=4).for_each(holds);
+    STAYING.into_iter().for_each(holds);
+}
+
+#[test]
+fn a_seed_of_many_servers() {
+    holds(16);
 }
 
 #[test]
 fn seeds_of_this_moment() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
-    [now, now ^ 0x5eed].into_iter().for_each(holds);
+    // Small ones, whatever the time.
+    [now | 1, now ^ 0x5eed | 1].into_iter().for_each(holds);
 }
 
 #[test]
 fn a_seed_tells_everything() {
     assert_eq!(run(7, 100), run(7, 100));
     assert_ne!(run(7, 100), run(8, 100));
+}
+
+/// The first of the seeds that stay which notices that something is missing, and what it says.
+fn noticed(protection: Protection) -> Option<(u64, String)> {
+    STAYING.into_iter().find_map(|seed| run_without(protection, seed, SECONDS).err().map(|what| (seed, what)))
+}
+
+#[test]
+fn every_protection_is_missed_by_a_promise() {
+    for protection in PROTECTIONS {
+        match noticed(protection) {
+            Some((seed, what)) => println!("without {protection:?}: seed {seed}, {what}"),
+            None => panic!(
+                "nothing breaks without {protection:?}: it protects from nothing, or no promise is about it"
+            ),
+        }
+    }
 }

@@ -11,6 +11,7 @@ use lb_tests::{
         outcome::Outcome,
         server::{Habits, Manner, Pings, Server},
     },
+    configuration::Limits,
     daemon::{Config, Node},
     needs_bpf,
     process::wait_until,
@@ -148,6 +149,110 @@ fn a_black_hole_that_answers_probes_gets_no_more_calls() -> Result<()> {
     let swallowed = servers[0].so_far().1;
     assert_eq!(lost, swallowed, "only what the black hole got was lost");
     assert!(daemon.log().contains("backend sw1: suspected: "), "{}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn a_firewall_that_eats_the_probes_of_all_costs_no_call() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 3)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let node = Node::new(&lab, &probed(&lab, ""))?;
+    let daemon = node.start(&["--ephemeral"])?;
+    until_probed(&node, &lab)?;
+    let calls = Caller::start(&lab, &Plan::calls("meanwhile", 700, 100))?;
+    servers.iter().for_each(|server| server.answer_pings(Pings::Ignored));
+    let told = "answer no probes, but calls are answered: probes are not believed";
+    wait_until("it is told", PATIENCE, || Ok(daemon.log().contains(told)))?;
+    let status = node.ask(&["status"])?;
+    assert!(String::from_utf8_lossy(&status.stdout).contains(told), "{}", daemon.log());
+    assert_eq!(calls.wait()?.count(&Outcome::Completed), 700, "{}", daemon.log());
+    for name in ["sw1", "sw2", "sw3"] {
+        assert_eq!(node.health(name)?, UP, "{}", daemon.log());
+    }
+    servers.iter().for_each(|server| server.answer_pings(Pings::Well));
+    wait_until("it is over", PATIENCE, || Ok(daemon.log().contains("probes are believed again")))?;
+    assert_eq!(daemon.log().matches(told).count(), 1, "one alarm: {}", daemon.log());
+    assert_eq!(daemon.log().matches(" -> ").count(), 0, "nobody fell: {}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn all_that_die_at_once_are_found_out_by_their_calls() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let node = Node::new(&lab, &probed(&lab, ""))?;
+    let daemon = node.start(&["--ephemeral"])?;
+    until_probed(&node, &lab)?;
+    for server in &servers {
+        server.answer_pings(Pings::Ignored);
+        server.behave(Manner::Deaf);
+    }
+    let doubt = "all at once, and no call has shown yet that they are dead";
+    wait_until("nobody believes it", PATIENCE, || Ok(daemon.log().contains(doubt)))?;
+    assert_eq!([node.health("sw1")?, node.health("sw2")?], [UP; 2]);
+    let lost = Caller::start(&lab, &Plan::calls("lost", 40, 20))?;
+    until(&node, "sw1", DOWN)?;
+    until(&node, "sw2", DOWN)?;
+    let refused = Caller::start(&lab, &Plan::calls("refused", 20, 20))?.wait()?;
+    assert_eq!(refused.count(&Outcome::Refused(503)), 20, "{:?}", refused.outcomes());
+    drop(lost);
+    for server in &servers {
+        server.answer_pings(Pings::Well);
+        server.behave(Manner::Obliging);
+    }
+    until(&node, "sw1", UP)?;
+    Ok(())
+}
+
+#[test]
+fn a_returning_backend_warms_up_below_its_limit() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let whole = 40;
+    let config = probed(&lab, "[controller]\nwarm_up = \"4s\"\n").limit("sw1", Limits::cps(whole, 4));
+    let node = Node::new(&lab, &config)?;
+    let _daemon = node.start(&["--ephemeral"])?;
+    until_probed(&node, &lab)?;
+    servers[0].answer_pings(Pings::Ignored);
+    until(&node, "sw1", DOWN)?;
+    let calls = Caller::start(&lab, &Plan::calls("calls", 800, 100))?;
+    let before = servers[0].so_far().1;
+    servers[0].answer_pings(Pings::Well);
+    until(&node, "sw1", UP)?;
+    // What it may get, as often as the daemon can be asked.
+    let mut limits = vec![];
+    wait_until("it has its whole limit", PATIENCE, || {
+        let (asked, show) = (Instant::now(), node.json(&["backend", "show", "sw1"])?);
+        let limit = show["backend"]["max_cps"].as_u64().unwrap_or_default();
+        limits.push((asked, Instant::now(), limit));
+        Ok(limit == u64::from(whole))
+    })?;
+    assert_eq!(calls.wait()?.count(&Outcome::Completed), 800);
+    let records = Server::stop_all(servers)?;
+    let mut sent: Vec<Instant> = records[0].calls[before..].iter().map(|call| call.sent).collect();
+    sent.sort();
+    let second = Duration::from_secs(1);
+    let mut most = Vec::new();
+    for (index, first) in sent.iter().enumerate() {
+        let of_second = sent[index..].iter().take_while(|at| **at < *first + second).count() as u64;
+        // The limits that held in this second, and one look more on either side.
+        let began = limits.iter().rposition(|(_, answered, _)| answered < first).unwrap_or(0);
+        let ended =
+            limits.iter().position(|(asked, ..)| *asked > *first + second).unwrap_or(limits.len() - 1);
+        let limit = limits[began..=ended].iter().map(|look| look.2).max().unwrap_or_default();
+        assert!(of_second <= limit + 4 + 1, "{of_second} calls in a second of {limit}: {limits:?}");
+        most.push((of_second, limit));
+    }
+    println!(
+        "new calls in the second after each call, and the limit: {:?}",
+        most.iter().step_by(8).collect::<Vec<_>>()
+    );
+    let (cold, warm) = (limits.first(), most.iter().map(|(calls, _)| *calls).max());
+    assert!(cold.is_some_and(|look| look.2 <= 10), "it begins at a tenth: {limits:?}");
+    assert!(warm > Some(u64::from(whole) / 2), "it gets its share in the end: {most:?}");
     Ok(())
 }
 

@@ -55,11 +55,18 @@ fn a_killed_backend_is_found_out_costs_no_call_and_gets_calls_again() -> Result<
     let detection = killed.elapsed();
     println!("{rate} calls per second: a killed backend was down after {} ms", detection.as_millis());
     let at_detection = calls(&node, "sw2")?;
+    let others = || Ok::<_, anyhow::Error>([calls(&node, "sw1")?, calls(&node, "sw3")?]);
+    let before = others()?;
 
     // From now on every new call finds a server at once.
     let after = Caller::start(&lab, &Load::calls(rate * 2, rate))?.wait()?;
     assert_eq!((after.ok, after.failed), (u64::from(rate) * 2, 0), "{}", daemon.log());
     let made = caller.wait()?;
+    let took: Vec<u64> = others()?.iter().zip(before).map(|(now, then)| now - then).collect();
+    println!(
+        "of {} calls after the detection the two others took {took:?}: a half each, a third before",
+        took.iter().sum::<u64>()
+    );
     // Those that began between the two repeated their INVITE, which went elsewhere.
     assert_eq!((made.ok, made.failed), (u64::from(load.calls), 0), "{}", daemon.last_words());
     assert_eq!(calls(&node, "sw2")?, at_detection, "a dead backend gets no new call");

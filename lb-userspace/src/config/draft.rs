@@ -85,6 +85,7 @@ pub(super) struct ProbingDraft {
 pub(super) struct ControlDraft {
     pub(super) warm_up: Option<Spanned<Duration>>,
     pub(super) cpu_target: Option<u16>,
+    pub(super) panic_threshold: Option<u16>,
 }
 
 /// `[[telemetry]]`.

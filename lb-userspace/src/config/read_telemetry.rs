@@ -55,8 +55,11 @@ const TYPES: [(&str, &[&str]); 5] = [
     ("push", &["valid"]),
 ];
 
+/// Keys of `[controller]`.
+const CONTROL_KEYS: [&str; 3] = ["warm_up", "cpu_target", "panic_threshold"];
+
 pub(super) fn read_control(value: &Value<'_>, report: &mut Report<'_>) -> ControlDraft {
-    let Some(control) = Section::new("[controller]", value, &["warm_up", "cpu_target"], report) else {
+    let Some(control) = Section::new("[controller]", value, &CONTROL_KEYS, report) else {
         return ControlDraft::default();
     };
     let warm_up = control.get("warm_up").and_then(|v| {
@@ -66,7 +69,10 @@ pub(super) fn read_control(value: &Value<'_>, report: &mut Report<'_>) -> Contro
     });
     let reason = "it is the part of the time in which its processors are busy";
     let cpu_target = control.get("cpu_target").and_then(|v| values::ratio(v, [0.1, 1.0], reason, report));
-    ControlDraft { warm_up, cpu_target }
+    let reason = "it is a part of the backends of a service, and 0 believes probes whatever calls say";
+    let panic_threshold =
+        control.get("panic_threshold").and_then(|v| values::ratio(v, [0.0, 1.0], reason, report));
+    ControlDraft { warm_up, cpu_target, panic_threshold }
 }
 
 pub(super) fn read_telemetry(value: &Value<'_>, report: &mut Report<'_>) -> Option<TelemetryDraft> {
@@ -358,6 +364,7 @@ impl ControlDraft {
         Control {
             warm_up: self.warm_up.as_ref().map_or(default.warm_up, |v| v.value),
             cpu_target: self.cpu_target.unwrap_or(default.cpu_target),
+            panic_threshold: self.panic_threshold.unwrap_or(default.panic_threshold),
         }
     }
 }

@@ -10,11 +10,14 @@ pub struct Control {
     pub warm_up: Duration,
     /// `cpu_target`: how busy its processors may be before it gets less, in units of 1/1024.
     pub cpu_target: u16,
+    /// `panic_threshold`: part of a service's backends that has to answer probes for the others to be taken for dead whatever
+    /// calls say, in units of 1/1024.
+    pub panic_threshold: u16,
 }
 
 impl Default for Control {
     fn default() -> Control {
-        Control { warm_up: Duration::from_secs(30), cpu_target: 819 }
+        Control { warm_up: Duration::from_secs(30), cpu_target: 819, panic_threshold: 512 }
     }
 }
 

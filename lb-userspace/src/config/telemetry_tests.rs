@@ -40,8 +40,9 @@ fn every_type_has_its_defaults() {
     assert_eq!(only("type = 'push'\nzone = 'uk'\nvalid = '2s'\n").source, Source::Push);
     assert_eq!(only("type = 'overload-control'\nzone = 'uk'\n").source, Source::OverloadControl);
     assert_eq!(config("").control, Control::default());
-    let control = config("[controller]\nwarm_up = '0s'\ncpu_target = 0.5\n").control;
-    assert_eq!(control, Control { warm_up: Duration::ZERO, cpu_target: 512 });
+    let control = config("[controller]\nwarm_up = '0s'\ncpu_target = 0.5\npanic_threshold = 0\n").control;
+    assert_eq!(control, Control { warm_up: Duration::ZERO, cpu_target: 512, panic_threshold: 0 });
+    assert_eq!(config("[controller]\npanic_threshold = 1\n").control.panic_threshold, 1024);
 }
 
 #[test]
@@ -65,6 +66,9 @@ pub(super) const BROKEN: &[Case] = &[
     ("[controller]\nwarm_up = '2h'\n", &[(OutOfRange, 21)]),
     ("[controller]\nwarm_up = 5\n", &[(WrongType, 21)]),
     ("[controller]\ncpu_target = 1.1\n", &[(OutOfRange, 21)]),
+    ("[controller]\npanic_threshold = 1.5\n", &[(OutOfRange, 21)]),
+    ("[controller]\npanic_threshold = -0.1\n", &[(OutOfRange, 21)]),
+    ("[controller]\npanic_threshold = 'half'\n", &[(WrongType, 21)]),
     ("[controller]\nwarmup = '1s'\n", &[(UnknownKey, 21)]),
     ("[[controller]]\n", &[(WrongType, 20)]),
     ("[telemetry]\nname = 'a'\ntype = 'push'\nzone = 'uk'\n", &[(WrongType, 20)]),

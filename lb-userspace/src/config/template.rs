@@ -87,6 +87,9 @@ probe = "options"
 #[controller]
 #warm_up = "30s"
 #cpu_target = 0.8
+# When fewer than this part of a service's backends answer probes, those whose calls are answered stay up, and so do all if all
+# fell silent at once: then something eats the probes. 0: probes are always believed.
+#panic_threshold = 0.5
 
 # Who says what backends carry and can carry. It only ever lowers their limits below, and is forgotten when it is too old.
 # [[telemetry]]

@@ -236,6 +236,7 @@ impl Daemon {
             api: self.remote.view(),
             unresolved: unresolved.collect(),
             health: self.health(),
+            doubts: self.wards.doubts.clone(),
             slow_path: self.slow_path_view(),
         });
         status.judge();

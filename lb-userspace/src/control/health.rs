@@ -5,7 +5,11 @@ use super::daemon::Daemon;
 use crate::{
     config::{Config, Forwarding},
     core::{
-        health::{Outcome, Patient, witness::Traffic},
+        health::{
+            Outcome, Patient,
+            doubt::{self, Acks, Belief, Member},
+            witness::Traffic,
+        },
         standing::Health,
         standings::{Aspect, Observation},
     },
@@ -32,20 +36,27 @@ pub(super) type Ears = mpsc::Receiver<Heard>;
 pub(super) struct Wards {
     ears: mpsc::Sender<Heard>,
     room: Room,
-    by_name: BTreeMap<String, Ward>,
+    pub(super) by_name: BTreeMap<String, Ward>,
+    /// What the ACKs of services say whose answers pass elsewhere, by name.
+    pub(super) acks: BTreeMap<String, Acks>,
+    /// Services whose probes are not believed, and why.
+    pub(super) doubts: BTreeMap<String, String>,
 }
 
 /// A backend that is probed.
 #[derive(Debug)]
-struct Ward {
+pub(super) struct Ward {
     probe: Probe,
     patient: Patient,
     last: Option<Heard>,
     last_rtt: Option<Duration>,
     sent: u64,
     lost: u64,
-    /// Packets of its calls at the latest look.
+    /// Packets of its calls at the latest look, and when there were more than before.
     replies: Option<u64>,
+    replied: Option<Duration>,
+    /// What is believed of it.
+    belief: Belief,
 }
 
 impl Wards {
@@ -53,7 +64,8 @@ impl Wards {
     pub(super) fn new() -> (Wards, Ears) {
         let (ears, heard) = mpsc::channel(EARSHOT);
         let room = Room::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
-        (Wards { ears, room, by_name: BTreeMap::new() }, heard)
+        let (acks, doubts) = (BTreeMap::new(), BTreeMap::new());
+        (Wards { ears, room, by_name: BTreeMap::new(), acks, doubts }, heard)
     }
 }
 
@@ -61,7 +73,60 @@ impl Ward {
     fn new(target: Target, health: Health, room: Room, ears: mpsc::Sender<Heard>) -> Ward {
         let patient = Patient::new(target.probing.clone(), health, now());
         let probe = Probe::start(target, room, ears);
-        Ward { probe, patient, last: None, last_rtt: None, sent: 0, lost: 0, replies: None }
+        Ward {
+            probe,
+            patient,
+            last: None,
+            last_rtt: None,
+            sent: 0,
+            lost: 0,
+            replies: None,
+            replied: None,
+            belief: Belief::Probes,
+        }
+    }
+
+    /// How it is, as far as its probes are believed.
+    pub(super) fn health(&self) -> Health {
+        match self.belief {
+            Belief::Lives => self.patient.health_but_for_silence(),
+            Belief::Probes | Belief::Confirmed => self.patient.health(),
+        }
+    }
+
+    /// Why.
+    pub(super) fn reason(&self) -> String {
+        match self.belief {
+            Belief::Lives if self.has_fallen_silent() => {
+                format!("{}, which is not believed", self.patient.reason())
+            }
+            _ => self.patient.reason().to_owned(),
+        }
+    }
+
+    /// Whether it would be otherwise if its probes had not been silent.
+    pub(super) fn has_fallen_silent(&self) -> bool {
+        self.patient.health() != self.patient.health_but_for_silence()
+    }
+
+    /// Takes what is believed of it now.
+    pub(super) fn believe(&mut self, belief: Belief) {
+        self.belief = belief;
+        if belief == Belief::Lives && self.patient.recovers() {
+            self.patient.pardon();
+        }
+    }
+
+    /// What of it matters to others of its service.
+    pub(super) fn member(&self, now: Duration) -> Member {
+        Member {
+            quiet_since: self.patient.quiet_since(),
+            recovers: self.patient.recovers(),
+            refused: self.patient.is_refused(),
+            detection: self.patient.probing().detection(),
+            calls: doubt::say(self.replied, self.patient.is_suspected(), now),
+            belief: self.belief,
+        }
     }
 
     /// Counts a probe, or takes back that it was lost.
@@ -82,7 +147,9 @@ impl Ward {
     }
 
     fn view(&self, now: Duration) -> HealthView {
-        HealthView::new(&self.patient, self.last.as_ref(), self.last_rtt, [self.sent, self.lost], now)
+        let view =
+            HealthView::new(&self.patient, self.last.as_ref(), self.last_rtt, [self.sent, self.lost], now);
+        HealthView { health: self.health().word().to_owned(), reason: self.reason(), ..view }
     }
 }
 
@@ -121,7 +188,7 @@ impl Daemon {
 
     /// Probes are over.
     pub(super) fn hear(&mut self, heard: Vec<Heard>) {
-        let mut observations = Vec::new();
+        let mut turned = false;
         for heard in heard {
             let name = heard.target.backend.clone();
             self.hear_load(&heard);
@@ -138,10 +205,7 @@ impl Daemon {
             if let Outcome::Answered { rtt, .. } | Outcome::Connected { rtt } = heard.outcome {
                 self.measures.answered(&name, rtt);
             }
-            if let Some(turn) = ward.patient.note(&heard.outcome, replies, heard.at) {
-                let now = Aspect::Health(turn.health);
-                observations.push(Observation { backend: name, now, reason: turn.reason });
-            }
+            turned |= ward.patient.note(&heard.outcome, replies, heard.at).is_some();
             if let Outcome::NotAsked(why) = &heard.outcome
                 && !ward.last.as_ref().is_some_and(|last| matches!(last.outcome, Outcome::NotAsked(_)))
             {
@@ -149,7 +213,9 @@ impl Daemon {
             }
             ward.last = Some(heard);
         }
-        self.observe(observations);
+        if turned {
+            self.believe();
+        }
     }
 
     /// Once a second: what the traffic of backends shows whose answers pass us.
@@ -161,10 +227,12 @@ impl Daemon {
             senders += u32::from(ward.replies.is_some_and(|before| before != traffic.replies));
         }
         let now = now();
-        let mut observations = Vec::new();
         for (name, traffic) in seen {
             let Some(ward) = self.wards.by_name.get_mut(&name) else { continue };
             let sends = ward.replies.replace(traffic.replies).is_some_and(|before| before != traffic.replies);
+            if sends {
+                ward.replied = Some(now);
+            }
             let others = senders > u32::from(sends);
             let look = ward.patient.look(traffic, others, now);
             if look.newly_suspected {
@@ -173,12 +241,9 @@ impl Daemon {
                 );
                 ward.probe.hurry();
             }
-            if let Some(turn) = look.turn {
-                let now = Aspect::Health(turn.health);
-                observations.push(Observation { backend: name, now, reason: turn.reason });
-            }
         }
-        self.observe(observations);
+        self.look_at_acks();
+        self.believe();
     }
 
     /// Counters of the backends that are probed and whose answers pass us, by name.
@@ -232,7 +297,7 @@ pub(super) fn visible_backends(config: &Config) -> BTreeSet<String> {
 }
 
 /// The monotonic clock.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     Duration::from_nanos(clock::monotonic())
 }
 

@@ -1,8 +1,8 @@
 //! The daemon: brings the data plane up, keeps its maps true, answers on its socket.
 //!
 //! * [`start`]: checks first, then maps, then programs, then interfaces. * `migrate`: maps of another layout or size.
-//! * [`daemon`] and some files beside it: what it does afterwards. * [`state`]: what operators want, kept in a
-//!   file. * [`trial`]: a reload that is undone unless somebody confirms it.
+//! * [`daemon`] and some files beside it: what it does afterwards; `health` and `doubt`: how backends are.
+//! * [`state`]: what operators want, kept in a file. * [`trial`]: a reload that is undone unless somebody confirms it.
 //! * [`run`]: waits for signals, the clock, the network and the socket. * [`api`], [`client`]: both ends of the socket;
 //!   [`openapi`] describes it. * `remote`, `gate`, `guests`: the same over TCP, who may come in, and
 //!   what is borne.
@@ -14,6 +14,7 @@ pub mod api;
 pub mod change;
 pub mod client;
 pub mod daemon;
+mod doubt;
 mod ended;
 pub mod file;
 mod gate;

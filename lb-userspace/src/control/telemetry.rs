@@ -5,7 +5,7 @@ use super::daemon::Daemon;
 use crate::{
     config::{Config, Source},
     core::{
-        controller::{Controller, Explanation, Input, Own, Tuning},
+        controller::{Controller, Explanation, Input, Own, Pace, Tuning},
         report::{Report, Sample},
         standings::{Aspect, Observation},
     },
@@ -59,7 +59,11 @@ impl Feeding {
 
 fn tuning(config: &Config) -> Tuning {
     let control = config.control;
-    Tuning { warm_up: control.warm_up, cpu_target: f64::from(control.cpu_target) / 1024.0 }
+    Tuning {
+        warm_up: control.warm_up,
+        cpu_target: f64::from(control.cpu_target) / 1024.0,
+        pace: Pace::DEFAULT,
+    }
 }
 
 impl Daemon {

@@ -1,7 +1,7 @@
 //! Whether a backend is up: from what became of its probes, and from what its traffic shows. Pure: time is passed in.
 //!
 //! * [`Patient`]: the state of one backend. * [`flaps`]: whoever falls again and again stays down for longer.
-//! * [`witness`]: the traffic.
+//! * [`witness`]: the traffic. * [`doubt`]: when probes are not believed.
 //!
 //! What is seen, and what follows:
 //!
@@ -15,9 +15,12 @@
 //! | probes that cannot be sent, for want of a route or of sockets | as before |
 //! | probes are answered, new calls are not, and those of other backends are | draining |
 //!
+//! What all backends of a service show together may outweigh that, see [`doubt`].
+//!
 //! Down moves the calls that are up, so it is for a server that shows no sign of life. New calls without any packet in return
 //! make a backend suspected: it is asked at once, and the first probe without an answer is enough.
 
+pub mod doubt;
 pub mod flaps;
 pub mod witness;
 
@@ -102,6 +105,13 @@ pub struct Patient {
     suspected: bool,
     /// It answers probes, but not calls.
     mute: bool,
+    /// Since when its probes are silent, and whether one of these was refused.
+    quiet_since: Option<Duration>,
+    refused: bool,
+    /// What it was before it fell for silence; `None`: it did not.
+    before_silence: Option<Health>,
+    /// Its falls before that.
+    flaps_before_silence: Option<Flaps>,
 }
 
 impl Patient {
@@ -129,6 +139,10 @@ impl Patient {
             witness: Witness::default(),
             suspected: false,
             mute: false,
+            quiet_since: None,
+            refused: false,
+            before_silence: None,
+            flaps_before_silence: None,
         }
     }
 
@@ -162,10 +176,39 @@ impl Patient {
         self.suspected
     }
 
+    /// Since when its probes get no answer; of one that fell for that, until it is up again.
+    pub fn quiet_since(&self) -> Option<Duration> {
+        self.quiet_since
+    }
+
+    /// Whether its latest probe was answered well, but it is not up for that yet.
+    pub fn recovers(&self) -> bool {
+        self.good > 0 && self.health != Health::Up
+    }
+
+    /// It was silent for no fault of its own: that it fell does not count.
+    pub fn pardon(&mut self) {
+        if let Some(flaps) = self.flaps_before_silence.take() {
+            (self.flaps, self.held_until) = (flaps, Duration::ZERO);
+        }
+    }
+
+    /// Whether one of these probes found that nobody listens.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// How it is if silence says nothing.
+    pub fn health_but_for_silence(&self) -> Health {
+        self.before_silence.unwrap_or(self.health)
+    }
+
     /// How much longer good answers do not bring it up, because it fell too often or because it does not answer calls.
     pub fn held_for(&self, now: Duration) -> Option<Duration> {
-        let until = self.held_until.max(self.paused_until);
-        (self.health != Health::Up).then(|| until.saturating_sub(now)).filter(|left| !left.is_zero())
+        // Longer than the longest is the work of a clock that went back.
+        let holds = |left: &Duration| !left.is_zero() && *left <= flaps::LONGEST;
+        let left = [self.held_until, self.paused_until].map(|until| until.saturating_sub(now));
+        left.into_iter().filter(holds).max().filter(|_| self.health != Health::Up)
     }
 
     /// A probe is over. `replies`, for a failure: packets of its calls so far, if they pass us.
@@ -192,6 +235,8 @@ impl Patient {
             Outcome::NotAsked(_) => return None,
         };
         self.fails();
+        self.quiet_since.get_or_insert(now);
+        self.refused |= *outcome == Outcome::Refused;
         self.recent = self.recent << 1 | 1;
         (self.answered, self.silent) = (0, self.silent + 1);
         let alive = self.replies.zip(replies).is_some_and(|(before, now)| before != now);
@@ -223,6 +268,9 @@ impl Patient {
     fn hears(&mut self, late: bool) {
         (self.answered, self.silent, self.lifeless, self.replies) = (self.answered + 1, 0, 0, None);
         self.recent = if late { self.recent & !1 } else { self.recent << 1 };
+        if self.before_silence.is_none() {
+            (self.quiet_since, self.refused) = (None, false);
+        }
     }
 
     fn fails(&mut self) {
@@ -244,6 +292,10 @@ impl Patient {
 
     /// It answered, but not well.
     fn unwell(&mut self, code: u16, now: Duration) -> Option<Turn> {
+        if self.answered >= self.probing.rise {
+            // Now it says so itself.
+            (self.before_silence, self.quiet_since, self.refused) = (None, None, false);
+        }
         let due = match self.health {
             Health::Up => self.failed >= self.probing.fall,
             Health::Draining => false,
@@ -262,7 +314,8 @@ impl Patient {
                 false => (Health::Down, ""),
             };
             let due = health != self.health && (self.health == Health::Up || health == Health::Down);
-            return due.then(|| self.turn(health, format!("{} {how}{but}", probes(self.silent)), now));
+            return due
+                .then(|| self.falls_silent(health, format!("{} {how}{but}", probes(self.silent)), now));
         }
         let silent = (self.recent & ((1 << LOOK_BACK) - 1)).count_ones();
         let mixed = self.failed >= self.probing.fall;
@@ -272,8 +325,18 @@ impl Patient {
                 true => format!("{} failed, the last one {how}", probes(self.failed)),
                 false => format!("{silent} of the last {LOOK_BACK} probes {how}"),
             };
-            self.turn(Health::Draining, reason, now)
+            self.falls_silent(Health::Draining, reason, now)
         })
+    }
+
+    fn falls_silent(&mut self, health: Health, reason: String, now: Duration) -> Turn {
+        let silence = (Some(self.health_but_for_silence()), self.quiet_since, self.refused);
+        if self.health == Health::Up {
+            self.flaps_before_silence = Some(self.flaps);
+        }
+        let turn = self.turn(health, reason, now);
+        (self.before_silence, self.quiet_since, self.refused) = silence;
+        turn
     }
 
     fn falls_mute(&mut self, sight: Sight, now: Duration) -> Turn {
@@ -293,9 +356,11 @@ impl Patient {
             self.held_until = now + hold;
         }
         if health == Health::Up {
+            self.flaps_before_silence = None;
             self.witness.forget();
             (self.suspected, self.mute) = (false, false);
         }
+        (self.before_silence, self.quiet_since, self.refused) = (None, None, false);
         // What was seen before belongs to the state that is over.
         (self.health, self.since, self.recent) = (health, now, 0);
         self.reason.clone_from(&reason);

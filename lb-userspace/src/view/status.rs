@@ -75,6 +75,9 @@ pub struct DaemonView {
     /// How the backends are that are probed, by name.
     #[serde(default)]
     pub health: BTreeMap<String, HealthView>,
+    /// Services whose probes are not believed, and why, by name.
+    #[serde(default)]
+    pub doubts: BTreeMap<String, String>,
     /// What it answers itself.
     pub slow_path: SlowPathView,
 }
@@ -220,6 +223,8 @@ impl Status {
     pub fn judge(&mut self) {
         let mut attention = self.about_interfaces();
         attention.extend(self.about_backends());
+        let doubts = self.daemon.iter().flat_map(|d| &d.doubts);
+        attention.extend(doubts.map(|(service, doubt)| format!("service {service}: {doubt}")));
         attention.extend(self.zones.iter().filter_map(|zone| self.about_zone(zone)));
         attention.extend(self.services.iter().filter_map(about_refusals));
         if self.dialogs.entries * 10 > u64::from(self.dialogs.max) * 7 {

@@ -48,6 +48,8 @@ pub(super) struct Liar {
     since: u64,
     until: u64,
     last_said: u64,
+    /// When it said last that it drains.
+    pub(super) last_drain: Option<u64>,
     /// Samples on their way, and when they come.
     under_way: Vec<(u64, Sample)>,
     frozen: Option<Report>,
@@ -70,6 +72,7 @@ impl Liar {
             since: 0,
             until: 5 + random.below(30),
             last_said: 0,
+            last_drain: None,
             under_way: Vec::new(),
             frozen: None,
         }
@@ -82,7 +85,7 @@ impl Liar {
             let mode = MODES[random.below(MODES.len() as u64) as usize];
             self.mode = if random.below(2) == 0 { Mode::Honest } else { mode };
             self.others = random.below(u64::from(backend.max_channels.unwrap_or(0)) / 3);
-            self.part = [1.0, 0.8, 0.5, 0.2][random.below(4) as usize];
+            self.part = [1.0, 1.0, 0.8, 0.8, 0.5, 0.5, 0.2, 0.02][random.below(8) as usize];
             (self.since, self.until) = (second, second + 40 + random.below(160));
             self.frozen = None;
         }
@@ -110,16 +113,24 @@ impl Liar {
         second.saturating_sub(self.since)
     }
 
-    /// What comes in this second.
+    /// Whether what it says of calls is true, though perhaps late, and has been for so long.
+    pub(super) fn is_true_for(&self, seconds: u64, second: u64) -> bool {
+        matches!(self.mode, Mode::Honest | Mode::Late)
+            && self.steady_for(second) > seconds
+            && self.quiet_for(second) <= 2
+    }
+
+    /// What comes in this second; `now` is what the daemon's clock says.
     pub(super) fn says(
         &mut self,
         second: u64,
+        now: Duration,
         load: &Load,
         backend: &Backend,
         random: &mut Random,
     ) -> Vec<(&'static str, Trust, Sample)> {
         let report = self.report(load, backend, random);
-        let sample = Sample { taken: Duration::from_secs(second), valid: VALID, report };
+        let sample = Sample { taken: now, valid: VALID, report };
         let late = match self.mode {
             Mode::Silent => None,
             Mode::Lossy => (random.below(2) == 0).then_some(0),
@@ -138,6 +149,9 @@ impl Liar {
         if !come.is_empty() {
             self.last_said = second;
         }
+        if come.iter().any(|sample| sample.report.admits == Some(Admits::Drain)) {
+            self.last_drain = Some(second);
+        }
         let asks = self.mode == Mode::Raving;
         let (source, trust) = if asks { ("agent", Trust::Asks) } else { ("metrics", Trust::Measures) };
         come.into_iter().map(|sample| (source, trust, sample)).collect()
@@ -151,7 +165,8 @@ impl Liar {
         let noise = 1.0 + (random.unit() - 0.5) / 20.0;
         let honest = Report {
             channels: Some((own + self.others) as u32),
-            max_channels: Some((limit * self.part) as u32),
+            // It counts what it has left, so that this is never quite the same.
+            max_channels: Some((limit * self.part * (1.0 + (random.unit() - 0.5) / 33.0)) as u32),
             cpu: Some((self.busy * noise * cps / f64::from(backend.max_cps.unwrap_or(1))).min(1.0)),
             ..Report::default()
         };

@@ -7,7 +7,7 @@ use crate::core::{
 };
 use proptest::{collection::vec, prelude::*};
 
-const TUNING: Tuning = Tuning { warm_up: Duration::from_secs(20), cpu_target: 0.8 };
+const TUNING: Tuning = Tuning { warm_up: Duration::from_secs(20), cpu_target: 0.8, pace: Pace::DEFAULT };
 
 /// One backend, its sources, and a clock.
 struct Play {

@@ -16,7 +16,7 @@ mod readings;
 
 pub use explain::{Explanation, Line};
 pub use history::Own;
-pub use pace::{DOWN, FLOOR, LONGEST_STEP, UP, WORTH};
+pub use pace::{DOWN, DRAINED, FLOOR, LONGEST_STEP, Pace, UP, WORTH};
 pub use readings::{Reading, Readings, Trust};
 
 use super::standing::{Capacity, Health, Standing};
@@ -28,8 +28,6 @@ use pace::{Care, Free, Part, warmth};
 use processor::Processor;
 use std::{collections::BTreeMap, time::Duration};
 
-/// Time for which a backend that drained by its own word must not do so before it gets calls again.
-const DRAINED: Duration = Duration::from_secs(5);
 /// Others' calls in progress that come or go without being worth a change, as a part of the limit.
 const OTHERS_WORTH: f64 = 0.02;
 
@@ -40,6 +38,8 @@ pub struct Tuning {
     pub warm_up: Duration,
     /// How busy processors may be before their server gets less, 0 to 1.
     pub cpu_target: f64,
+    /// How fast things move.
+    pub pace: Pace,
 }
 
 /// What is known of a backend besides what its sources say.
@@ -132,24 +132,25 @@ impl Controller {
     pub fn decide(&mut self, now: Duration, input: &Input<'_>, readings: &Readings) -> Decision {
         let Input { backend, health, own } = *input;
         let state = self.backends.entry(backend.name.clone()).or_default();
-        let time = state.last.map_or(Duration::ZERO, |last| now.saturating_sub(last)).min(LONGEST_STEP);
+        let time = state.last.map_or(Duration::ZERO, |last| now.saturating_sub(last));
+        let (tuning, time) = (self.tuning, time.min(self.tuning.pace.longest_step));
         state.last = Some(now);
         state.own.note(now, own);
         let mut explanation = Explanation::configured(backend);
         let opinion =
             state.sources.opinion(now, readings.of(&backend.name), backend, &state.own, &mut explanation);
-        let drains = state.drains(now, &opinion, &mut explanation);
+        let drains = state.drains(now, &opinion, tuning.pace.drained, &mut explanation);
         state.come_up(time, Standing { health, drains, capacity: None }, &mut explanation);
-        let warm = state.warm(self.tuning.warm_up, &mut explanation);
-        let busy = state.processor.step(opinion.busy, self.tuning.cpu_target, now, time);
+        let warm = state.warm(tuning.warm_up, &mut explanation);
+        let busy = state.processor.step(opinion.busy, tuning.cpu_target, now, time);
         if busy < 1.0 {
-            let target = self.tuning.cpu_target;
+            let target = tuning.cpu_target;
             explanation.add(
                 format!("cpu, which should be {target:.2} at most"),
                 format!("weight and max_cps x {busy:.2}"),
             );
         }
-        let decided = state.limits(backend, &opinion, busy, warm, time, &mut explanation);
+        let decided = state.limits(backend, &opinion, [busy, warm], time, &tuning.pace, &mut explanation);
         explanation.conclude(&decided);
         let configured = Decided {
             max_channels: backend.max_channels,
@@ -172,13 +173,20 @@ impl Controller {
 
 impl State {
     /// Whether it asks for no new calls, or did a moment ago.
-    fn drains(&mut self, now: Duration, opinion: &Opinion, explanation: &mut Explanation) -> bool {
+    fn drains(
+        &mut self,
+        now: Duration,
+        opinion: &Opinion,
+        hold: Duration,
+        explanation: &mut Explanation,
+    ) -> bool {
         if opinion.drains {
-            self.drains_until = Some(now + DRAINED);
+            self.drains_until = Some(now + hold);
         }
-        let drains = self.drains_until.is_some_and(|until| now < until && until <= now + DRAINED);
+        let held = self.drains_until.is_some_and(|until| now < until && until <= now + hold);
+        let drains = opinion.drains || held;
         if drains && !opinion.drains {
-            let input = format!("it drained until less than {} ago", seconds(DRAINED));
+            let input = format!("it drained until less than {} ago", seconds(hold));
             explanation.add(input, "no new calls yet");
         }
         drains
@@ -219,9 +227,9 @@ impl State {
         &mut self,
         backend: &config::Backend,
         opinion: &Opinion,
-        busy: f64,
-        warm: f64,
+        [busy, warm]: [f64; 2],
         time: Duration,
+        pace: &Pace,
         explanation: &mut Explanation,
     ) -> Decided {
         let part_of = |said: Option<u32>, own: Option<u32>| match (said, own) {
@@ -232,20 +240,23 @@ impl State {
         let channels = part_of(opinion.max_channels, backend.max_channels);
         let cps = part_of(opinion.max_cps, backend.max_cps);
         let others = backend.max_cps.map_or(0.0, |own| (opinion.other_cps / f64::from(own.max(1))).min(1.0));
-        let weight = self.weight.step(share.min(channels).min(cps).max(FLOOR), time, Care::Steady).min(warm);
-        let channels = self.channels.step(channels, time, Care::Exact);
+        let weight = share.min(channels).min(cps).max(pace.floor);
+        let weight = self.weight.step(weight, time, Care::Steady, pace).min(warm);
+        let channels = self.channels.step(channels, time, Care::Exact, pace);
         // What others begin there comes off the pace, but never takes the last tenth of it.
-        let pace = share.min(cps);
-        let cps = self.cps.step((pace - others).max(pace.min(FLOOR)), time, Care::Steady).min(warm);
+        let own = share.min(cps);
+        let cps = (own - others).max(own.min(pace.floor));
+        let cps = self.cps.step(cps, time, Care::Steady, pace).min(warm);
         if self.weight.moves() || self.channels.moves() || self.cps.moves() {
-            let input = format!("in a second it falls by {DOWN:.2} and rises by {UP:.2} at most");
+            let input =
+                format!("in a second it falls by {:.2} and rises by {:.2} at most", pace.down, pace.up);
             let effect =
                 format!("now weight x {weight:.2}, max_channels x {channels:.2}, max_cps x {cps:.2}");
             explanation.add(input, effect);
         }
         let of = |own: u32, part: f64| (f64::from(own) * part).round().max(f64::from(own.min(1))) as u32;
-        let free_channels = self.free_channels.step(opinion.max_channels, time);
-        let free_cps = self.free_cps.step(opinion.max_cps, time);
+        let free_channels = self.free_channels.step(opinion.max_channels, time, pace);
+        let free_cps = self.free_cps.step(opinion.max_cps, time, pace);
         Decided {
             max_channels: backend.max_channels.map(|own| of(own, channels)).or(free_channels),
             max_cps: backend.max_cps.map(|own| of(own, cps)).or(free_cps),

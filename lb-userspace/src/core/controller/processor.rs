@@ -35,6 +35,8 @@ impl Processor {
         now: Duration,
         time: Duration,
     ) -> f64 {
+        // A clock that goes back.
+        (self.seen, self.changed) = (self.seen.min(now), self.changed.min(now));
         let Some((busy, taken)) = sample else {
             self.share = (self.share + UP * time.as_secs_f64()).min(1.0);
             return self.share;
@@ -95,6 +97,15 @@ mod tests {
         assert!(play(0.8, 1, 50).iter().all(|share| *share == 1.0));
         assert!(play(50.0, 1, 100).iter().all(|share| *share >= FLOOR));
         assert_eq!(*play(50.0, 1, 100).last().unwrap(), FLOOR);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_stops_nothing() {
+        let mut processor = Processor::default();
+        let second = Duration::from_secs(1);
+        assert_eq!(processor.step(Some((1.0, 3600 * second)), 0.5, 3600 * second, second), 0.5);
+        assert_eq!(processor.step(Some((1.0, 10 * second)), 0.5, 10 * second, second), 0.5, "too early");
+        assert_eq!(processor.step(Some((1.0, 12 * second)), 0.5, 12 * second, second), 0.25);
     }
 
     #[test]

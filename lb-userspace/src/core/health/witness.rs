@@ -51,7 +51,8 @@ impl Witness {
     pub fn look(&mut self, traffic: Traffic, now: Duration) -> Sight {
         let Some(before) = self.before.replace(traffic) else { return Sight::default() };
         let sends = traffic.replies != before.replies;
-        if sends || traffic.calls < before.calls || now.saturating_sub(self.last) > FORGOTTEN {
+        let back = now < self.last;
+        if sends || back || traffic.calls < before.calls || now.saturating_sub(self.last) > FORGOTTEN {
             self.calls = 0;
         }
         // Calls that came in the same time as packets may be younger than those.
@@ -129,6 +130,12 @@ mod tests {
         steps.resize(40, (0, 0));
         let seen = looks(&steps);
         assert!(seen[33].is_mute() && !seen[34].is_odd(), "{seen:?}");
+        // A clock that goes back.
+        let mut witness = Witness::default();
+        witness.look(Traffic { calls: 0, replies: 0 }, Duration::from_secs(3600));
+        witness.look(Traffic { calls: 9, replies: 0 }, Duration::from_secs(3601));
+        assert_eq!(witness.look(Traffic { calls: 11, replies: 0 }, Duration::from_secs(1)).calls, 2);
+        assert!(witness.look(Traffic { calls: 19, replies: 0 }, Duration::from_secs(4)).is_mute());
         // The id belongs to another backend now.
         let mut witness = Witness::default();
         witness.look(Traffic { calls: 50, replies: 7 }, Duration::ZERO);
