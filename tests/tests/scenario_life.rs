@@ -120,8 +120,8 @@ impl Stop {
         };
         let seconds: u32 =
             seconds.parse().with_context(|| format!("SIPSTEER_STOPPED_SECONDS is {seconds}"))?;
-        // The search comes by every 128 s, so that a call is there for 34 to 162 s: 48,600 at most, of which none finds its buckets
-        // full. The few calls at the end find as many as ever.
+        // The search comes by every 128 s, so that a call is there for 34 to 162 s: 48,600 at most, of which none finds its
+        // buckets full. The few calls at the end find as many as ever.
         let (dialogs, most) = ("[dialogs]\nmax = 131072\n", 48_600 * 6 / 5);
         Ok(Stop { calls: seconds * 300, rate: 300, dialogs, most, left: most })
     }
