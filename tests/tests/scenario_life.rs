@@ -120,9 +120,9 @@ impl Stop {
         };
         let seconds: u32 =
             seconds.parse().with_context(|| format!("SIPSTEER_STOPPED_SECONDS is {seconds}"))?;
-        // All of half an hour would fill its 32,768 slots sixteen times. The search comes by every two minutes, and a new call buries
-        // what is over in its own buckets, so that about half are in use. The few calls at the end find as many as ever.
-        let (dialogs, most) = ("[dialogs]\nmax = 16384\n", 24_576);
+        // The search comes by every 128 s, so that a call is there for 34 to 162 s: 48,600 at most, of which none finds its
+        // buckets full. The few calls at the end find as many as ever.
+        let (dialogs, most) = ("[dialogs]\nmax = 131072\n", 48_600 * 6 / 5);
         Ok(Stop { calls: seconds * 300, rate: 300, dialogs, most, left: most })
     }
 }
