@@ -1,8 +1,9 @@
 //! The configuration: a file in, a [`Config`] that is valid by construction out, or every complaint at once.
 //!
-//! [`load`] reads a file, [`parse`] a text, [`access`] the files that `[api]` names. On the way: `syntax` (what is not TOML), `read` and its like for health, services
-//! and telemetry with `section` and `values` (each key by itself), `check` and `check_service` (what must hold
-//! between them), `draft` (what was understood so far). Complaints are gathered in a `report` and shown by `render`.
+//! [`load`] reads a file, [`parse`] a text, [`access`] the files that `[api]` names. On the way: `syntax` (what is not TOML),
+//! `read` and its like for health, services, telemetry and the API with `section` and `values` (each key by itself), `check` and
+//! `check_service` (what must hold between them), `draft` (what was understood so far). Complaints are gathered in a `report` and
+//! shown by `render`.
 
 mod access;
 mod answers;
