@@ -456,7 +456,8 @@ pub fn carry(packet: &Packet, index: usize) {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn sipsteer_carry(context: *mut xdp_md, index: u64) -> u64 {
-    let (Some(tables), Some(entry)) = (KernelTables::open(), Packet::new(context).entry(index as usize)) else {
+    let (Some(tables), Some(entry)) = (KernelTables::open(), Packet::new(context).entry(index as usize))
+    else {
         return 0;
     };
     let outcome = carry::carry(&tables, &entry.read().carried());

@@ -3,7 +3,10 @@
 
 use crate::{apart, maps, packet::Packet, tables::KernelTables};
 use aya_ebpf::bindings::xdp_action;
-use lb_common::{limits::MAX_SWEEP, map::{carry::MAX_ENTRIES, expiry::request::MAX_BUCKETS}};
+use lb_common::{
+    limits::MAX_SWEEP,
+    map::{carry::MAX_ENTRIES, expiry::request::MAX_BUCKETS},
+};
 
 /// Looks at as many buckets for old dialogs as the packet says, see [`lb_common::map::expiry::request`]. Returns XDP_PASS, or
 /// XDP_ABORTED without settings or without a request.

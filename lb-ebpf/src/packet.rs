@@ -189,8 +189,8 @@ impl<const N: usize> Octets for Header<N> {
     }
 }
 
-/// The packet from an offset to its end, for the scanner. Its end is met once a message: what is done then lies apart in the code,
-/// or the processor would fetch it with the rest.
+/// The packet from an offset to its end, for the scanner. Its end is met once a message: what is done then lies apart in the
+/// code, or the processor would fetch it with the rest.
 #[derive(Clone, Copy)]
 pub struct PacketWindow {
     data: usize,

@@ -24,7 +24,7 @@ fn holds(seed: u64) {
 
 #[test]
 fn seeds_that_stay() {
-    STAYING.into_iter().for_each(holds);
+    STAYING.for_each(holds);
 }
 
 #[test]

@@ -214,7 +214,7 @@ pub fn attach(
             let (fd, how, id) = match sys::link_update(fd.as_fd(), program.as_fd()) {
                 Ok(()) => (fd, How::Adopted, info.id),
                 Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-                    let fd = exchange(pins, &link, generic, fd, before.as_ref(), program.as_fd())?;
+                    let fd = exchange(pins, &link, generic, &fd, before.as_ref(), program.as_fd())?;
                     let id =
                         sys::link_info(fd.as_fd()).map_err(|e| unreadable(&pins.link(&link.name), &e))?.id;
                     (fd, How::Exchanged, id)
@@ -245,7 +245,7 @@ fn exchange(
     pins: &PinDir,
     link: &Link,
     generic: bool,
-    old: OwnedFd,
+    old: &OwnedFd,
     before: Option<&OwnedFd>,
     program: BorrowedFd<'_>,
 ) -> Result<OwnedFd, Failure> {

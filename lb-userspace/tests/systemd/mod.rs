@@ -91,7 +91,7 @@ impl<'b> Systemd<'b> {
 
     /// Writes another configuration.
     pub(crate) fn configure(&self, text: &str) -> Result<()> {
-        Ok(fs::write(format!("/proc/{}/root/etc/sipsteer/sipsteer.toml", self.first()?), text)?)
+        Ok(fs::write(Path::new("/proc").join(self.first()?).join("root/etc/sipsteer/sipsteer.toml"), text)?)
     }
 
     /// Runs a command that must succeed, and returns its words.

@@ -1,3 +1,5 @@
+//! Which dialogs are brought over, and how they are counted.
+
 use super::*;
 use lb_common::map::dialog::State;
 
