@@ -1,3 +1,5 @@
+//! Which dialogs are brought over, and in which order.
+
 use super::*;
 use lb_common::map::dialog::State;
 
