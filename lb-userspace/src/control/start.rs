@@ -87,6 +87,8 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     let lock = lock::take(&options.places)?;
     let pins = &options.places.pins;
     host::ensure_bpffs(pins)?;
+    // Before the interfaces are looked at: it may give them another program.
+    migrate::resume(&options)?;
     let (neighbours, mut events) = Neighbours::connect().await.map_err(|e| netlink_failure(&e))?;
     check_host(&config, &config.node.interfaces, pins, &neighbours).await?;
     let Raised { wishes, programs, tables, model, standings, settings, hz, attachments, slow_path } =
@@ -153,7 +155,6 @@ struct Raised {
 /// program.
 fn raise(config: &Config, options: &Options, links: &[Link]) -> Result<Raised, Failure> {
     let pins = &options.places.pins;
-    migrate::resume(options)?;
     let found = adopt::inspect(pins, config.dialogs.max, options.layouts)?;
     let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
     let wishes = state::read(&options.places.state())?;

@@ -1,4 +1,4 @@
-//! Which dialogs are brought over, and how they are counted.
+//! Which dialogs are brought over, and in which order.
 
 use super::*;
 use lb_common::map::dialog::State;
