@@ -4,9 +4,11 @@
 //! another program to the kernel, with another tag, and no other behaviour.
 
 use anyhow::{Context, Result, ensure};
+use aya_obj::{Function, Object};
 use sipsteer::dataplane::OBJECT;
 use std::{
     fs,
+    ops::Range,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -26,7 +28,9 @@ pub fn variants(binary: &Path, folder: &Path, count: usize) -> Result<Vec<PathBu
     let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
     let start = bytes.windows(OBJECT.len()).position(|window| window == OBJECT);
     let start = start.with_context(|| format!("{} holds another object", binary.display()))?;
-    let places = swappable(OBJECT);
+    let steering = steering()?;
+    let mut places = swappable(OBJECT);
+    places.retain(|place| steering.iter().any(|function| function.contains(place)));
     ensure!(places.len() >= count, "only {} pairs of stores can change places", places.len());
     // Spread over the program.
     let chosen = places.iter().step_by((places.len() / count).max(1)).take(count);
@@ -42,6 +46,28 @@ pub fn variants(binary: &Path, folder: &Path, count: usize) -> Result<Vec<PathBu
         made.push(path);
     }
     Ok(made)
+}
+
+/// Where the functions of the program stand that steers, in the object: the others are not the kernel's program of that name.
+fn steering() -> Result<Vec<Range<usize>>> {
+    let object = Object::parse(OBJECT)?;
+    let is_of_it = |name: &str| name.starts_with("sipsteer") && name != "sipsteer_carry";
+    let functions = object.functions.values().filter(|function| is_of_it(&function.name));
+    functions.map(|function| place(function).with_context(|| format!("no {}", function.name))).collect()
+}
+
+/// Where a function stands in the object.
+fn place(function: &Function) -> Option<Range<usize>> {
+    let code: Vec<u8> = function
+        .instructions
+        .iter()
+        .flat_map(|i| {
+            let ([low, high], [a, b, c, d]) = (i.off.to_le_bytes(), i.imm.to_le_bytes());
+            [i.code, i.dst_reg() | i.src_reg() << 4, low, high, a, b, c, d]
+        })
+        .collect();
+    let start = OBJECT.windows(code.len()).position(|window| window == code)?;
+    Some(start..start + code.len())
 }
 
 /// Where pairs of stores stand that may change places: to the stack, not overlapping, and no jump leads between them.
