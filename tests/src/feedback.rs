@@ -411,6 +411,7 @@ impl World {
             server.belief = belief;
             if belief == Belief::Lives && server.patient.recovers() {
                 server.patient.pardon();
+                server.record.is_pardoned();
             }
             self.keeps_promises_of_health(id, second)?;
         }

@@ -21,8 +21,9 @@ use std::{
 
 /// Seconds in which the rest comes back when a source is silent: from the floor, at the slowest.
 const RECOVERY: u64 = 20 + WARM_UP;
-/// Most times that a server is taken out in [`FALLS_IN`] seconds.
-const FALLS: usize = 12;
+/// Most times that a server is taken out in [`FALLS_IN`] seconds: where most others are silent it is used while it answers calls,
+/// however often it falls.
+const FALLS: usize = 20;
 const FALLS_IN: u64 = 600;
 /// Looks at weights in which those of an honest server turn round [`SWINGS`] times at most.
 const LOOKS: usize = 25;
@@ -69,6 +70,11 @@ impl Record {
         if anew {
             (self.swallowed, self.swallowed_five) = (0, None);
         }
+    }
+
+    /// Its last fall was for a silence that all kept, and does not count.
+    pub(super) fn is_pardoned(&mut self) {
+        self.falls.pop_back();
     }
 
     /// A sample is handed in.
@@ -263,7 +269,7 @@ impl World {
             let offered = (all - server.record.offered_before) as f64 * own / weights as f64;
             // A tenth of its share is 60 to 120 calls in a minute of the smallest; a quarter of that is no chance.
             let least = (offered * FLOOR / 4.0) as u64;
-            if server.record.calls < least {
+            if server.record.calls < least && !self.carries_its_share(id) {
                 let calls = server.record.calls;
                 return Err(format!(
                     "{name} starves: {calls} calls where {least} are a quarter of a tenth; {standing:?}; {}; {:?}",
@@ -275,6 +281,14 @@ impl World {
             (record.calls, record.offered_before) = (0, all);
         }
         Ok(())
+    }
+
+    /// Whether a server has as many calls, for what it can have, as all of them on the mean: then others are asked first.
+    fn carries_its_share(&self, id: usize) -> bool {
+        let channels = |id: usize| self.story.tables.load_of(id as u16).channels as f64;
+        let most = |id: usize| f64::from(self.config.backends[id].max_channels.unwrap_or(u32::MAX));
+        let all = 0..self.config.backends.len();
+        channels(id) / most(id) >= all.clone().map(channels).sum::<f64>() / all.map(most).sum::<f64>()
     }
 
     /// How far a weight moved, which says the error.
