@@ -21,13 +21,12 @@ use std::{
 
 /// Seconds in which the rest comes back when a source is silent: from the floor, at the slowest.
 const RECOVERY: u64 = 20 + WARM_UP;
-/// Most times that a server is taken out in [`FALLS_IN`] seconds: where most others are silent it is used while it answers calls,
-/// however often it falls.
-const FALLS: usize = 20;
+/// Most times that a server is taken out in [`FALLS_IN`] seconds.
+const FALLS: usize = 12;
 const FALLS_IN: u64 = 600;
 /// Looks at weights in which those of an honest server turn round [`SWINGS`] times at most.
 const LOOKS: usize = 25;
-const SWINGS: usize = 9;
+const SWINGS: usize = 6;
 /// Seconds after its fifth lost call in which a black hole is noticed.
 const HOLE: u64 = 6;
 
