@@ -1,7 +1,7 @@
 //! Whether a backend is up: from what became of its probes, and from what its traffic shows. Pure: time is passed in.
 //!
 //! * [`Patient`]: the state of one backend. * [`flaps`]: whoever falls again and again stays down for longer.
-//! * [`witness`]: the traffic. * [`doubt`]: when probes are not believed.
+//! * [`watched`]: what time counts. * [`witness`]: the traffic. * [`doubt`]: when probes are not believed.
 //!
 //! What is seen, and what follows:
 //!
@@ -22,12 +22,14 @@
 
 pub mod doubt;
 pub mod flaps;
+mod watched;
 pub mod witness;
 
 use super::standing::Health;
 use crate::config::Probing;
 use flaps::Flaps;
 use std::time::Duration;
+use watched::Watched;
 use witness::{Sight, Traffic, Witness};
 
 /// Probes that are looked back at.
@@ -97,6 +99,8 @@ pub struct Patient {
     replies: Option<u64>,
     /// The latest probes, a bit each, the newest lowest: 1 is silence.
     recent: u32,
+    /// All times of falls are those of this clock.
+    watched: Watched,
     flaps: Flaps,
     held_until: Duration,
     /// Until then a mute one gets no new calls.
@@ -133,6 +137,7 @@ impl Patient {
             lifeless: 0,
             replies: None,
             recent: 0,
+            watched: Watched::default(),
             flaps: Flaps::default(),
             held_until: Duration::ZERO,
             paused_until: Duration::ZERO,
@@ -205,14 +210,14 @@ impl Patient {
 
     /// How much longer good answers do not bring it up, because it fell too often or because it does not answer calls.
     pub fn held_for(&self, now: Duration) -> Option<Duration> {
-        // Longer than the longest is the work of a clock that went back.
-        let holds = |left: &Duration| !left.is_zero() && *left <= flaps::LONGEST;
-        let left = [self.held_until, self.paused_until].map(|until| until.saturating_sub(now));
-        left.into_iter().filter(holds).max().filter(|_| self.health != Health::Up)
+        let now = self.watched.time(now, self.probing.detection());
+        let left = self.held_until.max(self.paused_until).saturating_sub(now);
+        (!left.is_zero() && self.health != Health::Up).then_some(left)
     }
 
     /// A probe is over. `replies`, for a failure: packets of its calls so far, if they pass us.
     pub fn note(&mut self, outcome: &Outcome, replies: Option<u64>, now: Duration) -> Option<Turn> {
+        self.watched.look(now, self.probing.detection());
         let silence = match outcome {
             Outcome::Answered { code, rtt } => {
                 let late = *rtt > self.probing.timeout;
@@ -250,7 +255,7 @@ impl Patient {
         let sight = self.witness.look(traffic, now);
         if sight.sends && self.mute {
             // Whatever it was, it is over.
-            self.paused_until = now;
+            self.paused_until = Duration::ZERO;
         }
         let before = std::mem::replace(&mut self.suspected, sight.is_odd());
         let newly_suspected = self.suspected && !before;
@@ -346,14 +351,14 @@ impl Patient {
             sight.mute_for.as_secs()
         );
         let turn = self.turn(Health::Draining, reason, now);
-        (self.mute, self.paused_until) = (true, now + PAUSE);
+        (self.mute, self.paused_until) = (true, self.watched.time(now, self.probing.detection()) + PAUSE);
         turn
     }
 
     fn turn(&mut self, health: Health, reason: String, now: Duration) -> Turn {
         if self.health == Health::Up {
-            let hold = self.flaps.fall(now);
-            self.held_until = now + hold;
+            let watched = self.watched.look(now, self.probing.detection());
+            self.held_until = watched + self.flaps.fall(watched);
         }
         if health == Health::Up {
             self.flaps_before_silence = None;

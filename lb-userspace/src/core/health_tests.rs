@@ -133,8 +133,16 @@ fn who_falls_again_and_again_is_held_down_and_not_forever() {
     let up = seen.iter().position(|h| *h == Up).unwrap();
     assert!((15..25).contains(&up), "{up}");
     assert_eq!(patient.held_for(seconds(40)), None);
-    // After an hour two falls are free again.
-    assert_eq!(story(&mut patient, 3700, "ttyyttyy")[7], Up);
+    // After an hour in which it was well two falls are free again.
+    story(&mut patient, 40, &"y".repeat(3600));
+    assert_eq!(story(&mut patient, 3640, "ttyyttyy")[7], Up);
+}
+
+#[test]
+fn an_hour_in_which_nobody_watched_makes_nobody_well() {
+    let mut patient = patient();
+    story(&mut patient, 0, "ttyyttyy");
+    assert_eq!(story(&mut patient, 3608, "ttyy"), [Up, Down, Down, Down]);
 }
 
 #[test]
