@@ -13,7 +13,7 @@ pub(super) struct Scale {
     pub(super) servers: u64,
     /// Seconds.
     pub(super) seconds: u64,
-    /// Dialogs that the table has room for.
+    /// Dialogs that the table has room for: so many more than there are that no dialog ever finds both of its buckets full.
     pub(super) dialogs: u32,
 }
 
@@ -23,7 +23,7 @@ impl Scale {
         match seed {
             // Two million calls to as many servers as there can be.
             _ if seed % 512 == 256 => {
-                Scale { servers: MAX_BACKENDS.into(), seconds: seconds / 4, dialogs: 1 << 20 }
+                Scale { servers: MAX_BACKENDS.into(), seconds: seconds / 4, dialogs: 1 << 21 }
             }
             _ if seed % 32 == 16 => {
                 Scale { servers: 40 + random.below(120), seconds: seconds / 3, dialogs: 1 << 18 }

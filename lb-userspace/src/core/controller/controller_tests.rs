@@ -249,6 +249,8 @@ fn a_busy_processor_scales_weight_and_pace_and_a_small_change_does_not() {
     let decision = play.hears(4, Report { cpu: Some(0.8), ..Report::default() });
     assert_eq!(decision.standing.capacity, None);
     let decision = play.hears(1, Report { cpu: Some(1.0), ..Report::default() });
+    assert_eq!(decision.standing.capacity, None, "one sample may be noise");
+    let decision = play.hears(1, Report { cpu: Some(1.0), ..Report::default() });
     assert_eq!(play.numbers(&decision), (80, 80, 1000), "{}", decision.explanation);
     let mut play = Play::new();
     let decision = play.hears(4, Report { cpu: Some(0.82), ..Report::default() });

@@ -1,19 +1,28 @@
-//! How a server whose processors are busy gets less: as much of what it gets now as brings it to where it should be, once per
-//! sample, and only when the sample can have seen what the last change did.
+//! How a server whose processors are busy gets less: as much as brings it to where it should be.
+//!
+//! How busy a server is from one second to the next is noise for the most part, as calls do not come evenly. So what it would be
+//! with the whole of its share is told from all samples, and one that is much above the others counts when the next one is so
+//! too.
 
 use super::pace::{FLOOR, UP};
 use std::time::Duration;
 
 /// Time that a change of the share needs to show in a sample.
 const SETTLE: Duration = Duration::from_secs(2);
-/// As much below the target nothing changes, so that noise moves nobody.
-const MARGIN: f64 = 0.1;
+/// Part of what is told that is the newest sample.
+const NEWEST: f64 = 0.1;
+/// By as much less than it has is worth a change, and by as much more.
+const LESS: f64 = 0.05;
+const MORE: f64 = 0.15;
 
 /// The part of its own that a server can do, as far as its processors tell.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Processor {
     share: f64,
-    /// When it last changed.
+    /// How busy it would be with the whole of its share: told from all samples, and from the last one alone.
+    load: Option<f64>,
+    latest: f64,
+    /// When the share last changed.
     changed: Duration,
     /// When the last sample was taken that counted.
     seen: Duration,
@@ -21,7 +30,7 @@ pub(super) struct Processor {
 
 impl Default for Processor {
     fn default() -> Processor {
-        Processor { share: 1.0, changed: Duration::ZERO, seen: Duration::ZERO }
+        Processor { share: 1.0, load: None, latest: 0.0, changed: Duration::ZERO, seen: Duration::ZERO }
     }
 }
 
@@ -38,6 +47,7 @@ impl Processor {
         // A clock that goes back.
         (self.seen, self.changed) = (self.seen.min(now), self.changed.min(now));
         let Some((busy, taken)) = sample else {
+            self.load = None;
             self.share = (self.share + UP * time.as_secs_f64()).min(1.0);
             return self.share;
         };
@@ -47,10 +57,11 @@ impl Processor {
         }
         let since = taken.saturating_sub(self.seen).min(Duration::from_secs(10)).as_secs_f64();
         self.seen = taken;
-        let wanted = self.share * target / busy.max(0.01);
-        let share = if busy > target {
+        let load = self.learn(busy / self.share);
+        let wanted = target / load.max(0.01);
+        let share = if wanted < self.share * (1.0 - LESS) {
             wanted.max(FLOOR)
-        } else if busy < target - MARGIN && self.share < 1.0 {
+        } else if wanted > self.share * (1.0 + MORE) {
             wanted.min(self.share + UP * since).min(1.0)
         } else {
             self.share
@@ -60,11 +71,26 @@ impl Processor {
         }
         self.share
     }
+
+    /// Takes what the newest sample says of the load into what is told of it.
+    fn learn(&mut self, newest: f64) -> f64 {
+        let before = std::mem::replace(&mut self.latest, newest);
+        let load = match self.load {
+            None => newest,
+            Some(load) => (load + (newest - load) * NEWEST).max(newest.min(before)),
+        };
+        self.load = Some(load);
+        load
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{
+        prelude::*,
+        test_runner::{RngAlgorithm, TestRng},
+    };
 
     /// A server that is as busy as this times its share; a sample is as old as `delay`. Shares, second by second.
     fn play(load: f64, delay: u64, seconds: u64) -> Vec<f64> {
@@ -105,7 +131,43 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(processor.step(Some((1.0, 3600 * second)), 0.5, 3600 * second, second), 0.5);
         assert_eq!(processor.step(Some((1.0, 10 * second)), 0.5, 10 * second, second), 0.5, "too early");
-        assert_eq!(processor.step(Some((1.0, 12 * second)), 0.5, 12 * second, second), 0.25);
+        assert!(processor.step(Some((1.0, 12 * second)), 0.5, 12 * second, second) < 0.5);
+        assert_eq!(processor.step(Some((1.0, 14 * second)), 0.5, 14 * second, second), 0.25);
+    }
+
+    #[test]
+    fn noise_does_not_make_it_swing() {
+        let mut random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let mut processor = Processor::default();
+        let mut shares = vec![1.0];
+        let second = Duration::from_secs(1);
+        for now in 1..=2000 {
+            // As busy as it should be with four fifths of its share, and each second up to 40 % off that.
+            let busy = processor.share * random.random_range(0.6..1.4_f64);
+            let sample = (busy.min(1.0), now * second);
+            shares.push(processor.step(Some(sample), 0.8, now * second, second));
+        }
+        let moves: Vec<bool> = shares.windows(2).filter(|s| s[0] != s[1]).map(|s| s[0] < s[1]).collect();
+        let turns = moves.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(turns < 150, "{turns} turns in 2000 s");
+        let settled = &shares[100..];
+        let mean = settled.iter().sum::<f64>() / settled.len() as f64;
+        assert!((0.6..0.9).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn a_peak_is_noise_and_two_in_a_row_are_none() {
+        let second = Duration::from_secs(1);
+        for (peaks, share) in [(1, 1.0), (2, 0.8)] {
+            let mut processor = Processor::default();
+            for now in 1..10 {
+                assert_eq!(processor.step(Some((0.5, now * second)), 0.8, now * second, second), 1.0);
+            }
+            for now in 10..10 + peaks {
+                processor.step(Some((1.0, now * second)), 0.8, now * second, second);
+            }
+            assert_eq!(processor.share, share, "{peaks}");
+        }
     }
 
     #[test]
