@@ -18,7 +18,8 @@
 //! What all backends of a service show together may outweigh that, see [`doubt`].
 //!
 //! Down moves the calls that are up, so it is for a server that shows no sign of life. New calls without any packet in return
-//! make a backend suspected: it is asked at once, and the first probe without an answer is enough.
+//! make a backend suspected: it is asked at once, and the first probe without an answer is enough, unless it has answered one
+//! after these calls.
 
 pub mod doubt;
 pub mod flaps;
@@ -107,6 +108,10 @@ pub struct Patient {
     paused_until: Duration,
     witness: Witness,
     suspected: bool,
+    /// New calls without a packet at the latest look, and those of them after which it answered a probe: with them alone, one
+    /// lost probe is one lost probe.
+    unanswered: u64,
+    excused: u64,
     /// It answers probes, but not calls.
     mute: bool,
     /// Since when its probes are silent, and whether one of these was refused.
@@ -143,6 +148,8 @@ impl Patient {
             paused_until: Duration::ZERO,
             witness: Witness::default(),
             suspected: false,
+            unanswered: 0,
+            excused: 0,
             mute: false,
             quiet_since: None,
             refused: false,
@@ -257,6 +264,8 @@ impl Patient {
             // Whatever it was, it is over.
             self.paused_until = Duration::ZERO;
         }
+        self.unanswered = sight.calls;
+        self.excused = self.excused.min(sight.calls);
         let before = std::mem::replace(&mut self.suspected, sight.is_odd());
         let newly_suspected = self.suspected && !before;
         let turn = if self.suspected && self.silent > 0 && self.health != Health::Down {
@@ -272,6 +281,7 @@ impl Patient {
     /// An answer came, and if it is late, the silence that was noted before was none.
     fn hears(&mut self, late: bool) {
         (self.answered, self.silent, self.lifeless, self.replies) = (self.answered + 1, 0, 0, None);
+        self.excused = self.unanswered;
         self.recent = if late { self.recent & !1 } else { self.recent << 1 };
         if self.before_silence.is_none() {
             (self.quiet_since, self.refused) = (None, false);
@@ -311,7 +321,7 @@ impl Patient {
 
     /// It did not answer.
     fn silence(&mut self, how: &str, now: Duration) -> Option<Turn> {
-        let fall = if self.suspected { 1 } else { self.probing.fall };
+        let fall = if self.suspected && self.unanswered > self.excused { 1 } else { self.probing.fall };
         if self.silent >= fall {
             let alive = self.lifeless < fall;
             let (health, but) = match alive {

@@ -213,6 +213,19 @@ fn calls_without_a_packet_make_the_first_silent_probe_enough() {
 }
 
 #[test]
+fn who_answered_a_probe_after_these_calls_is_patiently_asked_until_there_are_more() {
+    for (calls, turn) in [(1, None), (2, Some(Down))] {
+        let mut patient = patient();
+        looks(&mut patient, 0, &[(0, 0), (1, 0), (0, 0)], false);
+        patient.note(&answer(200), None, seconds(3));
+        patient.look(Traffic { calls, replies: 0 }, false, seconds(4));
+        assert!(patient.is_suspected());
+        let noted = patient.note(&Outcome::TimedOut, Some(0), seconds(5));
+        assert_eq!(noted.map(|turn| turn.health), turn, "{calls}");
+    }
+}
+
+#[test]
 fn a_black_hole_is_drained_if_others_answer_and_gets_another_chance() {
     let hole = [(0, 0), (9, 0), (9, 0), (9, 0), (9, 0)];
     let mut alone = patient();
