@@ -2,4 +2,4 @@
 
 /// Raised whenever a key, a value, a map's kind or the meaning of a field changes. A daemon that finds pinned maps of
 /// another number brings the dialogs in them over into new ones if it can read that layout; else it touches nothing and says so.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;

@@ -392,40 +392,50 @@ pub fn count_verdict(verdict: Verdict, bytes: u64) {
 
 /// What a packet to a backend is counted as.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Opening {
-    /// Opens nothing.
-    Nothing,
+pub enum Counted {
+    /// As a packet only.
+    Packet,
     /// Opens a call.
     Call,
+    /// Opens a call that could not be pinned.
+    UnpinnedCall,
     /// Opens another dialog or a transaction.
     Transaction,
+    /// Shows that the backend answered a new call.
+    Answer,
 }
 
 /// Counts a packet to a backend.
 #[inline(always)]
-pub fn count_to_backend(backend: u16, bytes: u64, opening: Opening) {
+pub fn count_to_backend(backend: u16, bytes: u64, counted: Counted) {
     if let Some(p) = BACKEND_COUNTERS.get_ptr_mut(backend as u32) {
         // SAFETY: this CPU's element of a per-CPU array.
         unsafe {
             (*p).packets += 1;
             (*p).bytes += bytes;
-            match opening {
-                Opening::Nothing => {}
-                Opening::Call => (*p).calls += 1,
-                Opening::Transaction => (*p).transactions += 1,
+            match counted {
+                Counted::Packet => {}
+                Counted::Call => (*p).calls += 1,
+                Counted::UnpinnedCall => {
+                    (*p).calls += 1;
+                    (*p).unpinned += 1;
+                }
+                Counted::Transaction => (*p).transactions += 1,
+                Counted::Answer => (*p).answered += 1,
             }
         }
     }
 }
 
-/// Counts a packet from a backend.
+/// Counts a packet from a backend; `answers`: it shows that the backend answered a new call.
 #[inline(always)]
-pub fn count_from_backend(backend: u16, bytes: u64) {
+pub fn count_from_backend(backend: u16, bytes: u64, answers: bool) {
     if let Some(p) = BACKEND_COUNTERS.get_ptr_mut(backend as u32) {
         // SAFETY: this CPU's element of a per-CPU array.
         unsafe {
             (*p).reply_packets += 1;
             (*p).reply_bytes += bytes;
+            (*p).answered += answers as u64;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     apart,
-    maps::{self, Datagram, Inspected, Opening},
+    maps::{self, Counted, Datagram, Inspected},
     packet::Packet,
     stage::{
         forward::{self, Departure},
@@ -13,8 +13,11 @@ use crate::{
 };
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
-    decide::source::source_hash,
-    map::{dialog::DialogKey, settings::direction},
+    decide::{
+        source::source_hash,
+        track::{self, Sender},
+    },
+    map::{dialog::DialogKey, service::forwarding, settings::direction},
     sip::{Kind, Method},
     verdict::{Fate, Verdict},
     wire::udp,
@@ -75,7 +78,9 @@ fn to_service(packet: &Packet, tables: &KernelTables) -> Departure {
     if !matches!(steering.verdict.fate(), Fate::Sent) {
         return Departure { verdict: steering.verdict, action: xdp_action::XDP_ABORTED };
     }
-    maps::count_to_backend(steering.backend, bytes, opening(tables.scratch.message().kind, steering.verdict));
+    let sees_answers = service.forwarding == forwarding::NAT;
+    let counted = counted(tables.scratch.message().kind, steering.verdict, tables.scratch.met(), sees_answers);
+    maps::count_to_backend(steering.backend, bytes, counted);
     let datagram = tables.scratch.datagram();
     forward::to_backend(packet, &datagram, service.forwarding, steering.backend, steering.verdict)
 }
@@ -85,7 +90,8 @@ fn from_backend(packet: &Packet, tables: &KernelTables) -> Departure {
     let Datagram { destination, destination_port, udp_at, .. } = tables.scratch.datagram();
     let destination = source_hash(&tables.settings.hash_key, &mapped(destination), destination_port);
     let leaving = apart::reply(packet, udp_at as usize + udp::LEN, destination);
-    maps::count_from_backend(tables.scratch.from().backend, packet.length() as u64);
+    let answers = track::is_answer(tables.scratch.message().kind, tables.scratch.met(), Sender::Backend, true);
+    maps::count_from_backend(tables.scratch.from().backend, packet.length() as u64, answers);
     let next_hop = tables.scratch.next_hop();
     let datagram = tables.scratch.datagram();
     forward::from_backend(packet, &datagram, next_hop, leaving.service, leaving.listener, leaving.verdict)
@@ -102,13 +108,12 @@ fn method_slot(kind: Kind) -> u8 {
 
 /// What a packet to a backend is counted as.
 #[inline(always)]
-fn opening(kind: Kind, verdict: Verdict) -> Opening {
+fn counted(kind: Kind, verdict: Verdict, met: u8, sees_answers: bool) -> Counted {
     match (verdict, kind) {
-        (
-            Verdict::SteeredNew | Verdict::SteeredOverflow | Verdict::SteeredUnpinned,
-            Kind::Request(Method::Invite),
-        ) => Opening::Call,
-        (Verdict::SteeredNew | Verdict::SteeredUnpinned, _) => Opening::Transaction,
-        _ => Opening::Nothing,
+        (Verdict::SteeredUnpinned, Kind::Request(Method::Invite)) => Counted::UnpinnedCall,
+        (Verdict::SteeredNew | Verdict::SteeredOverflow, Kind::Request(Method::Invite)) => Counted::Call,
+        (Verdict::SteeredNew | Verdict::SteeredUnpinned, _) => Counted::Transaction,
+        (_, kind) if track::is_answer(kind, met, Sender::Stranger, sees_answers) => Counted::Answer,
+        _ => Counted::Packet,
     }
 }

@@ -6,9 +6,10 @@ use crate::{
 };
 use lb_common::{
     decide::{
-        BackendView, Bucket, Counted, LoadCell, Slot, Tables, ZoneView,
+        BackendView, Bucket, Counted, Inspect, LoadCell, Slot, Tables, ZoneView,
         remember::{Opening, Remembered},
         select::Room,
+        track::Seen,
     },
     map::{
         backend::Limits,
@@ -221,6 +222,11 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn count_expired(&self, phase: u8) {
         maps::count_expired(phase);
+    }
+    #[inline(always)]
+    fn count_answer<I: Inspect>(&self, state: State, _inspect: &I, _seen: &Seen) {
+        // It is counted with what else is counted of the packet.
+        self.scratch.set_met(state.phase);
     }
     #[inline(always)]
     fn count_write_error(&self, errno: i32) {

@@ -11,7 +11,7 @@ use lb_common::{
     limits,
     map::{
         backend::{Backend, BackendAddress, Limits, NextHop, UNLIMITED, health, padded_name, will},
-        counters::Counter,
+        counters::{BackendCounter, Counter},
         dialog::{Bucket, Dialog, DialogKey, Tally, buckets_for},
         expiry::Sweep,
         listener_index,
@@ -190,6 +190,23 @@ impl Bench {
     /// What a backend carries.
     pub fn backend_load(&self, id: u16) -> Result<Load> {
         Ok(Array::<_, Load>::try_from(self.map(name::BACKEND_LOADS)?)?.get(&u32::from(id), 0)?)
+    }
+
+    /// What was counted of a backend.
+    pub fn backend_counter(&self, id: u16) -> Result<BackendCounter> {
+        let map: PerCpuArray<_, BackendCounter> = PerCpuArray::try_from(self.map(name::BACKEND_COUNTERS)?)?;
+        let cpus = map.get(&u32::from(id), 0)?;
+        let sum = |of: fn(&BackendCounter) -> u64| cpus.iter().map(of).sum();
+        Ok(BackendCounter {
+            packets: sum(|c| c.packets),
+            bytes: sum(|c| c.bytes),
+            reply_packets: sum(|c| c.reply_packets),
+            reply_bytes: sum(|c| c.reply_bytes),
+            calls: sum(|c| c.calls),
+            unpinned: sum(|c| c.unpinned),
+            answered: sum(|c| c.answered),
+            transactions: sum(|c| c.transactions),
+        })
     }
 
     /// What a zone carries.

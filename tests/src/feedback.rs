@@ -89,6 +89,10 @@ struct Server {
     replies: u64,
     looked: Option<u64>,
     replied: Option<Duration>,
+    /// New calls that it answered so far, those at the latest look, and when there were more than before.
+    answered: u64,
+    looked_at_answers: Option<u64>,
+    answers: Option<Duration>,
     record: Record,
 }
 
@@ -209,6 +213,9 @@ impl World {
             replies: 0,
             looked: None,
             replied: None,
+            answered: 0,
+            looked_at_answers: None,
+            answers: None,
             record: Record::default(),
         };
         let servers = config.backends.iter().map(server).collect();
@@ -264,6 +271,7 @@ impl World {
                 self.story.leaves(id, &[0], message(Kind::Response(code), key).to_tag(1));
             }
             server.replies += 2;
+            server.answered += 1;
             self.ends.push(Reverse((now + lasts, key, id, now / SECOND)));
         }
         Ok(())
@@ -277,7 +285,7 @@ impl World {
             self.set_clock(at);
             let steering = self.story.arrives(request(Method::Bye, key).branch(BRANCH + 1).to_tag(1));
             let server = &mut self.servers[usize::from(id)];
-            server.replies += u64::from(server.life.answers_calls(at / SECOND));
+            server.replies += u64::from(server.life.is_alive(at / SECOND));
             let died = server.record.died.is_some_and(|second| second >= begun);
             if !died && (steering.verdict, steering.backend) != (Verdict::SteeredPinned, id) {
                 let (name, second) = (&server.name, at / SECOND);
@@ -373,8 +381,8 @@ impl World {
     /// Probes and traffic are looked at, and their health follows.
     fn observe(&mut self, second: u64) -> Result<(), String> {
         let now = self.clock.now();
-        let sends = |server: &Server| server.looked.is_some_and(|before| before != server.replies);
-        let senders = self.servers.iter().filter(|server| sends(server)).count();
+        let answers = |s: &Server| s.looked_at_answers.is_some_and(|before| before != s.answered);
+        let answering = self.servers.iter().filter(|server| answers(server)).count();
         for (id, server) in self.servers.iter_mut().enumerate() {
             let before = server.patient.health();
             let replies = (self.without != Some(Protection::SignOfLife)).then_some(server.replies);
@@ -386,10 +394,16 @@ impl World {
                 server.replied = Some(now);
             }
             server.record.looks(sent);
+            let answers = answers(server);
+            server.looked_at_answers = Some(server.answered);
+            if answers {
+                server.answers = Some(now);
+            }
             if self.without != Some(Protection::SecondWitness) {
                 let calls = self.story.tables.load_of(id as u16).calls;
-                let others = senders > usize::from(sent);
-                server.patient.look(Traffic { calls, replies: server.replies }, others, now);
+                let traffic = Traffic { calls, replies: server.replies, answered: server.answered };
+                let others = answering > usize::from(answers);
+                server.patient.look(traffic, others, now);
             }
             let rises = before != Health::Up && server.patient.health() == Health::Up;
             if rises && self.without == Some(Protection::FlapDamping) {

@@ -16,6 +16,7 @@ use lb_common::{
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Outbound},
         steer::{self, Steering},
+        track::{Seen, is_answer},
     },
     limits::{MAX_BACKENDS, MAX_ERRNO, MAX_TIERS, MAX_ZONES},
     map::{
@@ -474,6 +475,11 @@ impl<'a> Tables for &'a MemoryTables {
 
     fn count_expired(&self, phase: u8) {
         self.expired[phase as usize].fetch_add(1, SeqCst);
+    }
+
+    fn count_answer<I: Inspect>(&self, state: State, inspect: &I, seen: &Seen) {
+        let is = is_answer(inspect.kind(), state.phase, seen.sender, seen.sees_answers);
+        self.backend_loads[state.backend as usize].answers.fetch_add(is.into(), SeqCst);
     }
 
     fn remember(&self, opening: &Opening) -> Remembered {

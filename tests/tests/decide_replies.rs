@@ -10,7 +10,10 @@ use lb_common::{
     sip::{Kind, Method},
     verdict::Verdict,
 };
-use lb_tests::story::{BRANCH, CALLER, STRANGER, Story, message, request, settings};
+use lb_tests::{
+    memory::MemoryTables,
+    story::{BRANCH, CALLER, Message, STRANGER, Story, message, request, settings},
+};
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
 const TAG: u32 = 0x7a6;
@@ -235,5 +238,110 @@ fn a_call_that_was_turned_away_is_admitted_elsewhere_even_if_its_backend_is_gone
         assert_eq!((dialog.state.phase, dialog.state.backend), (Phase::Unanswered as u8, again.backend));
         assert_eq!(story.tables.load_of(again.backend).channels, 1);
         assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    }
+}
+
+/// A message of the caller's side or of a backend, and whether it shows that backend 0 answered a new call.
+enum Step {
+    Arrives(Message, u64),
+    Leaves(u16, Message, u64),
+}
+
+/// Plays steps at a balancer of one backend.
+fn counts(story: &Story, steps: &[Step]) {
+    for (number, step) in steps.iter().enumerate() {
+        let before = story.tables.answers(0);
+        let expected = match *step {
+            Step::Arrives(message, more) => {
+                story.arrives(message);
+                more
+            }
+            Step::Leaves(backend, message, more) => {
+                story.leaves(backend, &[0], message);
+                more
+            }
+        };
+        assert_eq!(story.tables.answers(0) - before, expected, "step {number}");
+        assert_eq!(story.tables.answers(1), 0, "step {number}");
+    }
+}
+
+fn of_one_backend(sees_answers: bool) -> Story {
+    let tables = MemoryTables::new(settings(), 1000).with_backends(1);
+    Story { tables, sees_answers }
+}
+
+#[test]
+fn a_backends_own_responses_to_a_call_without_an_answer_show_that_it_answers() {
+    use Step::{Arrives, Leaves};
+    let answer = |code| message(Kind::Response(code), CALL).to_tag(TAG);
+    let invite = request(Method::Invite, CALL);
+    counts(
+        &of_one_backend(true),
+        &[
+            Arrives(invite, 0),
+            Arrives(invite, 0),
+            Leaves(1, answer(100), 0),
+            Leaves(0, request(Method::Options, CALL).to_tag(TAG), 0),
+            Leaves(0, answer(100), 1),
+            Leaves(0, answer(183), 1),
+            // Now it has one.
+            Leaves(0, answer(183), 0),
+            Leaves(0, answer(200), 0),
+            Arrives(request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG), 0),
+            Arrives(invite.branch(BRANCH + 2).to_tag(TAG), 0),
+            Leaves(0, answer(200).branch(BRANCH + 2), 0),
+            Arrives(request(Method::Bye, CALL).to_tag(TAG), 0),
+            Leaves(0, answer(200).branch(BRANCH + 3), 0),
+        ],
+    );
+    // Another attempt is another call without an answer.
+    counts(
+        &of_one_backend(true),
+        &[
+            Arrives(invite, 0),
+            Leaves(0, answer(401), 1),
+            Leaves(0, answer(401), 0),
+            Arrives(invite.branch(BRANCH + 1), 0),
+            Leaves(0, answer(503).branch(BRANCH + 1), 1),
+        ],
+    );
+    // A stranger's ACK is none where answers pass, nor is what has no INVITE, or no dialog, or is the backend's own call.
+    counts(
+        &of_one_backend(true),
+        &[
+            Arrives(invite, 0),
+            Arrives(request(Method::Ack, CALL), 0),
+            Arrives(request(Method::Register, CALL + 1), 0),
+            Leaves(0, message(Kind::Response(200), CALL + 1), 0),
+            Leaves(0, message(Kind::Response(200), CALL + 2), 0),
+            Leaves(0, request(Method::Invite, CALL + 3), 0),
+            Arrives(message(Kind::Response(180), CALL + 3), 0),
+        ],
+    );
+}
+
+#[test]
+fn where_answers_pass_elsewhere_the_first_ack_of_a_call_shows_that_it_was_answered() {
+    use Step::Arrives;
+    let invite = request(Method::Invite, CALL);
+    let accepted = request(Method::Ack, CALL).branch(BRANCH + 1).to_tag(TAG);
+    let (refused, cancel) = (request(Method::Ack, CALL).to_tag(TAG), request(Method::Cancel, CALL));
+    for steps in [
+        vec![
+            Arrives(invite, 0),
+            Arrives(invite, 0),
+            Arrives(accepted, 1),
+            Arrives(accepted, 0),
+            Arrives(invite.branch(BRANCH + 2).to_tag(TAG), 0),
+            Arrives(accepted.branch(BRANCH + 3), 0),
+            Arrives(request(Method::Bye, CALL).to_tag(TAG), 0),
+        ],
+        vec![Arrives(invite, 0), Arrives(refused, 1), Arrives(refused, 0)],
+        vec![Arrives(invite, 0), Arrives(refused, 1), Arrives(invite.branch(9), 0), Arrives(accepted, 1)],
+        vec![Arrives(invite, 0), Arrives(cancel, 0), Arrives(refused, 1), Arrives(refused, 0)],
+        vec![Arrives(accepted, 0), Arrives(request(Method::Register, CALL), 0), Arrives(accepted, 0)],
+    ] {
+        counts(&of_one_backend(false), &steps);
     }
 }

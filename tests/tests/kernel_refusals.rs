@@ -1,16 +1,18 @@
-//! A backend's own 503 in the real kernel: how long the program takes the backend for full.
+//! A backend's answers in the real kernel: how long the program takes it for full after a 503 of its own, and which of them
+//! show that it answers new calls.
 
 use anyhow::{Result, ensure};
 use lb_common::{
     map::{
         expiry::request,
-        service::forwarding::NAT,
+        service::forwarding::{L2, NAT},
+        settings::Settings,
         zone::{Policy, choice},
     },
     verdict::Verdict,
 };
 use lb_tests::{
-    bench::{Bench, backend_address, with_backends},
+    bench::{Bench, backend_address, settings, with_backends},
     needs_bpf,
     netns::Namespace,
     packet::{self, Request},
@@ -142,5 +144,60 @@ fn a_backend_that_says_it_is_full_gets_no_call() -> Result<()> {
     assert!(stand.refused(503, "", "Retry-After: 60\r\n")?.is_full_for(60));
     stand.invite("next")?;
     assert_eq!(stand.bench.verdict(Verdict::RefusedFull)?, 1, "{:?}", stand.bench.verdicts()?);
+    Ok(())
+}
+
+#[test]
+fn signs_of_answers_are_counted_per_backend() -> Result<()> {
+    needs_bpf!();
+    let mut stand = Stand::new(0)?;
+    let response =
+        |status, method| packet::udp(backend_address(0), CALLER, &packet::response(status, method, "a"));
+    let request = |request: Request<'_>| packet::udp(CALLER, SERVICE, &request.bytes());
+    let invite = request(Request::new("INVITE", "a"));
+    for (number, (frame, answered)) in [
+        (invite.clone(), 0),
+        (invite.clone(), 0),
+        (response(100, "INVITE"), 1),
+        (invite.clone(), 1),
+        (response(180, "INVITE"), 2),
+        (response(200, "INVITE"), 2),
+        (request(Request::new("ACK", "a").branch("z9hG4bK-2").to_tag("t1")), 2),
+        (request(Request::new("BYE", "a").to_tag("t1")), 2),
+        (response(200, "BYE"), 2),
+        (request(Request::new("INVITE", "b")), 2),
+        (request(Request::new("ACK", "b")), 2),
+    ]
+    .iter()
+    .enumerate()
+    {
+        stand.passes(frame)?;
+        assert_eq!(stand.bench.backend_counter(0)?.answered, *answered, "packet {number}");
+    }
+    let counter = stand.bench.backend_counter(0)?;
+    assert_eq!((counter.calls, counter.unpinned, counter.packets, counter.reply_packets), (2, 0, 7, 4));
+
+    let mut bench = with_backends(SERVICE, L2, 1)?;
+    for (number, (frame, answered)) in [
+        (invite, 0),
+        (request(Request::new("ACK", "a").branch("z9hG4bK-2").to_tag("t1")), 1),
+        (request(Request::new("ACK", "a").branch("z9hG4bK-2").to_tag("t1")), 1),
+        (request(Request::new("INVITE", "b")), 1),
+        (request(Request::new("CANCEL", "b")), 1),
+        (request(Request::new("ACK", "b").to_tag("t1")), 2),
+        (request(Request::new("BYE", "a").to_tag("t1")), 2),
+    ]
+    .iter()
+    .enumerate()
+    {
+        bench.run("sipsteer", frame)?;
+        assert_eq!(bench.backend_counter(0)?.answered, *answered, "packet {number}");
+    }
+    // No more dialogs that nobody has confirmed: this one cannot be pinned, and its answer would not be known for one.
+    bench.set_settings(&Settings { unconfirmed_limit: 0, ..settings() })?;
+    bench.run("sipsteer", &request(Request::new("INVITE", "c")))?;
+    bench.run("sipsteer", &request(Request::new("ACK", "c").to_tag("t1")))?;
+    let counter = bench.backend_counter(0)?;
+    assert_eq!((counter.calls, counter.unpinned, counter.answered, counter.packets), (3, 1, 2, 9));
     Ok(())
 }

@@ -14,11 +14,13 @@ use lb_tests::{
     configuration::Limits,
     daemon::{Config, Node},
     needs_bpf,
+    packet::Request,
     process::wait_until,
-    topology::{Backend, Forwarding, Lab},
+    topology::{Backend, CLIENT, Forwarding, Lab},
 };
 use serde_json::Value;
 use std::{
+    net::UdpSocket,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -137,7 +139,7 @@ fn a_black_hole_that_answers_probes_gets_no_more_calls() -> Result<()> {
     assert_eq!(health["last_outcome"], "200", "{health}");
     assert!(health["held_seconds"].as_u64() > Some(0), "{health}");
     let reason = health["reason"].as_str().unwrap_or_default();
-    assert!(reason.starts_with("it answers probes, but sent no packet for "), "{reason}");
+    assert!(reason.starts_with("it answers probes, but answered none of "), "{reason}");
     let list = node.succeed(&["backend", "list"])?;
     assert!(list.contains("draining, suspected"), "{list}");
 
@@ -149,6 +151,70 @@ fn a_black_hole_that_answers_probes_gets_no_more_calls() -> Result<()> {
     let swallowed = servers[0].so_far().1;
     assert_eq!(lost, swallowed, "only what the black hole got was lost");
     assert!(daemon.log().contains("backend sw1: suspected: "), "{}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn one_that_swallows_only_new_calls_gets_no_more_of_them_and_keeps_the_others() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::Nat, 3)?;
+    let servers = Server::start_all(&lab, Habits::default())?;
+    let node = Node::new(&lab, &probed(&lab, ""))?;
+    let daemon = node.start(&["--ephemeral"])?;
+    until_probed(&node, &lab)?;
+    let staying = Caller::start(&lab, &Plan::calls("staying", 90, 300).until_told())?;
+    wait_until("the calls are up", PATIENCE, || Ok(staying.so_far().up == 90))?;
+    let before = servers[0].so_far();
+    assert!(before.0 > 10, "calls are spread");
+    let counters = || Ok::<_, anyhow::Error>(node.json(&["backend", "show", "sw1"])?["backend"].clone());
+    let counted = counters()?;
+    assert!(counted["answered"].as_u64() >= counted["calls"].as_u64(), "{counted}");
+
+    servers[0].behave(Manner::Deaf);
+    let begun = Instant::now();
+    let lost = Caller::start(&lab, &Plan::calls("lost", 2000, 50))?;
+    // Meanwhile it answers everything else, faster than anybody looks.
+    let socket = lab.client.enter(|| UdpSocket::bind((CLIENT, 0)))??;
+    let mut sent = 0;
+    wait_until("it is drained", PATIENCE, || {
+        for _ in 0..6 {
+            sent += 1;
+            let message = Request::new("MESSAGE", &format!("meanwhile-{sent}")).bytes();
+            socket.send_to(&message, lab.service())?;
+        }
+        Ok(node.health("sw1")? == DRAINING)
+    })
+    .with_context(|| daemon.log())?;
+    println!("one that swallows new calls was drained after {} ms", begun.elapsed().as_millis());
+    drop(lost);
+    let reason = told(&node, "sw1")?["reason"].clone();
+    assert!(
+        reason.as_str().is_some_and(|r| r.starts_with("it answers probes, but answered none of ")),
+        "{reason}"
+    );
+    let counted = (counted["answered"].clone(), counters()?);
+    assert_eq!(counted.0, counted.1["answered"], "nothing that it said was taken for an answer");
+    let swallowed = servers[0].so_far().1;
+    assert!(swallowed >= before.1 + 5, "it got new calls");
+
+    let after = Caller::start(&lab, &Plan::calls("after", 60, 200))?.wait()?;
+    assert_eq!(after.count(&Outcome::Completed), 60, "{}", daemon.log());
+    assert_eq!(servers[0].so_far().1, swallowed, "a drained backend gets no new call");
+    staying.hang_up();
+    let stayed = staying.wait()?;
+    assert_eq!(stayed.count(&Outcome::Completed), 90, "{:?}", stayed.outcomes());
+    assert_eq!(node.packets(Verdict::SteeredMoved)?, 0);
+    let records = Server::stop_all(servers)?;
+    assert_eq!(
+        records.iter().map(|record| record.strangers).sum::<u64>(),
+        0,
+        "every call ended at its server"
+    );
+    assert!(
+        records[0].others.get("MESSAGE") > Some(&0),
+        "it answered other requests: {:?}",
+        records[0].others
+    );
     Ok(())
 }
 

@@ -172,6 +172,10 @@ pub trait Tables: Sized {
     /// Counts a dialog of a phase whose lifetime was over.
     fn count_expired(&self, phase: u8);
 
+    /// A message comes to a dialog in a state: counts it as a sign that the backend answers new calls, if it is one by
+    /// [`track::is_answer`].
+    fn count_answer<I: Inspect>(&self, state: State, inspect: &I, seen: &track::Seen);
+
     /// Counts a dialog that could not be put in, by an error number below.
     fn count_write_error(&self, errno: i32);
 

@@ -28,11 +28,16 @@ pub struct BackendCounter {
     pub reply_bytes: u64,
     /// Calls opened on the backend: INVITEs that were pinned or would have been.
     pub calls: u64,
+    /// Those of them that could not be pinned: whether they are answered is not known.
+    pub unpinned: u64,
+    /// Signs that the backend answered a pinned call that had no answer: its own responses (`nat`), or the ACK of a final one,
+    /// where answers pass elsewhere. A call may have several.
+    pub answered: u64,
     /// Other requests outside a dialog.
     pub transactions: u64,
 }
 
-const _: () = assert!(size_of::<BackendCounter>() == 48);
+const _: () = assert!(size_of::<BackendCounter>() == 64);
 
 /// Number of slots for methods in a [`ServiceCounter`].
 pub const METHODS: usize = 16;

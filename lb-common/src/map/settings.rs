@@ -104,8 +104,10 @@ pub struct Scratch {
     pub leaves: u16,
     /// The phase of the dialog that a packet opens.
     pub opens: u8,
+    /// The phase of the dialog that the packet belongs to, before it came; 0 if that does not matter.
+    pub met: u8,
     /// Explicit padding.
-    pub _pad: [u8; 5],
+    pub _pad: [u8; 4],
 }
 
 const _: () = assert!(size_of::<Scratch>() == 104 + 4 * PLACES);

@@ -151,6 +151,7 @@ impl ScratchCell {
         unsafe {
             write_volatile(&raw mut (*self.0).kind, kind.to_number() as u32);
             write_volatile(&raw mut (*self.0).start, start as u32);
+            write_volatile(&raw mut (*self.0).met, 0);
         }
     }
 
@@ -204,6 +205,20 @@ impl ScratchCell {
                 from: read_volatile(&raw const (*self.0).leaves),
             }
         }
+    }
+
+    /// Notes the phase that the packet finds its dialog in.
+    #[inline(always)]
+    pub fn set_met(self, phase: u8) {
+        // SAFETY: as in `set_service`.
+        unsafe { write_volatile(&raw mut (*self.0).met, phase) }
+    }
+
+    /// Reads what was noted; 0 if nothing was.
+    #[inline(always)]
+    pub fn met(self) -> u8 {
+        // SAFETY: as in `set_service`.
+        unsafe { read_volatile(&raw const (*self.0).met) }
     }
 
     /// Whether this CPU sees `jiffies` for the first time; from then on it has seen them.

@@ -9,7 +9,9 @@ use crate::{
     tables::KernelTables,
 };
 use lb_common::{
-    decide::{BackendView, Bucket, Slot, Tables, ZoneView, capacity::NOBODY, select::Room},
+    decide::{
+        BackendView, Bucket, Inspect, Slot, Tables, ZoneView, capacity::NOBODY, select::Room, track::Seen,
+    },
     map::{
         backend::Limits,
         dialog::{Dialog, DialogKey, Evidence, State},
@@ -215,6 +217,10 @@ impl Tables for Racing {
     #[inline(always)]
     fn count_expired(&self, phase: u8) {
         self.tables.count_expired(phase);
+    }
+    #[inline(always)]
+    fn count_answer<I: Inspect>(&self, state: State, inspect: &I, seen: &Seen) {
+        self.tables.count_answer(state, inspect, seen);
     }
     #[inline(always)]
     fn count_write_error(&self, errno: i32) {

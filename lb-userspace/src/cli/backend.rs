@@ -41,7 +41,7 @@ pub(super) enum Command {
 /// List backends with what is wanted of them, how they are, and what they carry.
 ///
 /// WILL is what you want, HEALTH what was observed: down is not full, and full is not down; draining gets no new calls and
-/// keeps those it has; suspected got new calls and sent no packet since. `sipsteer backend show NAME` says why.
+/// keeps those it has; suspected got new calls and answered none since. `sipsteer backend show NAME` says why.
 /// CHANNELS are calls in progress, CPS new calls per second, each of its limit; UTIL is the greater of the two, 1.00 is full.
 /// DIALOGS are pinned to it now: calls, and for half a minute what is over. CALLS counts calls opened since the backend came
 /// into the maps. NEXT-HOP is where its packets go: the MAC address and the interface.

@@ -8,7 +8,7 @@ use crate::{
         health::{
             Outcome, Patient,
             doubt::{self, Acks, Belief, Member},
-            witness::Traffic,
+            witness::{Hearing, Traffic, Voices},
         },
         standing::Health,
         standings::{Aspect, Observation},
@@ -17,7 +17,10 @@ use crate::{
     probe::{Heard, Probe, Room, Target},
     view::health::HealthView,
 };
-use lb_common::map::backend::{name_of, will};
+use lb_common::map::{
+    backend::{name_of, will},
+    counters::BackendCounter,
+};
 use rustix::process::{Resource, getrlimit};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -218,26 +221,29 @@ impl Daemon {
         }
     }
 
-    /// Once a second: what the traffic of backends shows whose answers pass us.
+    /// Once a second: what the traffic of backends shows.
     pub(super) fn look_at_traffic(&mut self) {
-        let seen = self.traffic();
-        let mut senders = 0;
-        for (name, traffic) in &seen {
-            let Some(ward) = self.wards.by_name.get_mut(name) else { continue };
-            senders += u32::from(ward.replies.is_some_and(|before| before != traffic.replies));
-        }
-        let now = now();
-        for (name, traffic) in seen {
+        let (seen, now) = (self.traffic(), now());
+        let voices = |of: Hearing| -> Voices {
+            let heard = seen.iter().filter(|(_, hearing, _)| *hearing == of);
+            let wards = heard.filter_map(|(name, ..)| self.wards.by_name.get(name));
+            wards.map(|ward| ward.patient.voice(now)).collect()
+        };
+        let (by_answers, by_acks) = (voices(Hearing::Answers), voices(Hearing::Acks));
+        for (name, hearing, traffic) in seen {
             let Some(ward) = self.wards.by_name.get_mut(&name) else { continue };
-            let sends = ward.replies.replace(traffic.replies).is_some_and(|before| before != traffic.replies);
-            if sends {
+            if ward.replies.replace(traffic.replies).is_some_and(|before| before != traffic.replies) {
                 ward.replied = Some(now);
             }
-            let others = senders > u32::from(sends);
-            let look = ward.patient.look(traffic, others, now);
-            if look.newly_suspected {
+            ward.patient.set_hearing(hearing);
+            let voices = match hearing {
+                Hearing::Answers => by_answers,
+                Hearing::Acks => by_acks,
+            };
+            let others_answer = voices.others_answer(ward.patient.voice(now));
+            if ward.patient.look(traffic, others_answer, now).newly_suspected {
                 tracing::info!(
-                    "backend {name}: suspected: new calls got no packet from it; it is probed at once"
+                    "backend {name}: suspected: new calls got no answer from it; it is probed at once"
                 );
                 ward.probe.hurry();
             }
@@ -246,16 +252,16 @@ impl Daemon {
         self.believe();
     }
 
-    /// Counters of the backends that are probed and whose answers pass us, by name.
-    fn traffic(&self) -> Vec<(String, Traffic)> {
-        let seen = self.model.backends.iter().filter(|(_, backend)| backend.will != will::REMOVED);
-        let named = seen.map(|(id, backend)| (*id, name_of(&backend.name)));
-        let visible = named.filter(|(_, name)| {
-            self.wards.by_name.contains_key(*name) && self.visible_backends.contains(*name)
-        });
-        let read = visible.filter_map(|(id, name)| match self.tables.maps.backend_counter(id) {
+    /// Counters of the backends that are probed, by name, and what tells that they answer.
+    fn traffic(&self) -> Vec<(String, Hearing, Traffic)> {
+        let present = self.model.backends.iter().filter(|(_, backend)| backend.will != will::REMOVED);
+        let named = present.map(|(id, backend)| (*id, name_of(&backend.name)));
+        let probed = named.filter(|(_, name)| self.wards.by_name.contains_key(*name));
+        let read = probed.filter_map(|(id, name)| match self.tables.maps.backend_counter(id) {
             Ok(counter) => {
-                Some((name.to_owned(), Traffic { calls: counter.calls, replies: counter.reply_packets }))
+                let visible = self.visible_backends.contains(name);
+                let hearing = if visible { Hearing::Answers } else { Hearing::Acks };
+                Some((name.to_owned(), hearing, traffic_of(&counter, visible)))
             }
             Err(failure) => {
                 tracing::error!("{failure}");
@@ -284,6 +290,16 @@ impl Daemon {
     /// The health of one.
     pub(super) fn health_of(&self, name: &str) -> Option<HealthView> {
         self.wards.by_name.get(name).map(|ward| ward.view(now()))
+    }
+}
+
+/// What the counters of a backend say. Its packets are a sign of life where all of them pass us.
+fn traffic_of(counter: &BackendCounter, visible: bool) -> Traffic {
+    Traffic {
+        // Whether the others are answered is not known.
+        calls: counter.calls.saturating_sub(counter.unpinned),
+        replies: if visible { counter.reply_packets } else { 0 },
+        answered: counter.answered,
     }
 }
 
@@ -330,5 +346,17 @@ mod tests {
         }
         let config = config::parse(&text, "sipsteer.toml").unwrap().config;
         assert_eq!(visible_backends(&config), ["a1".to_owned()].into());
+    }
+    #[test]
+    fn calls_that_could_not_be_pinned_are_not_waited_for() {
+        let counter = BackendCounter {
+            reply_packets: 70,
+            calls: 9,
+            unpinned: 4,
+            answered: 6,
+            ..BackendCounter::default()
+        };
+        assert_eq!(traffic_of(&counter, true), Traffic { calls: 5, replies: 70, answered: 6 });
+        assert_eq!(traffic_of(&counter, false), Traffic { calls: 5, replies: 0, answered: 6 });
     }
 }

@@ -17,9 +17,9 @@
 //!
 //! What all backends of a service show together may outweigh that, see [`doubt`].
 //!
-//! Down moves the calls that are up, so it is for a server that shows no sign of life. New calls without any packet in return
-//! make a backend suspected: it is asked at once, and the first probe without an answer is enough, unless it has answered one
-//! after these calls.
+//! Down moves the calls that are up, so it is for a server that shows no sign of life. New calls without any answer make a
+//! backend suspected: it is asked at once, and if no packet of other calls comes either, the first probe without an answer is
+//! enough, unless it has answered one after these calls.
 
 pub mod doubt;
 pub mod flaps;
@@ -31,14 +31,14 @@ use crate::config::Probing;
 use flaps::Flaps;
 use std::time::Duration;
 use watched::Watched;
-use witness::{Sight, Traffic, Witness};
+use witness::{Hearing, Sight, Traffic, Voice, Witness};
 
 /// Probes that are looked back at.
 const LOOK_BACK: u32 = 8;
 /// So many of them without an answer are too many.
 const UNSTEADY: u32 = LOOK_BACK / 2;
-/// How long a backend that answers probes and no calls gets none, until a packet of it shows that it does again: what would
-/// show it are new calls.
+/// How long a backend that answers probes and no new calls gets none, unless a late answer to one shows that it does again: what
+/// would show it are new calls.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// What became of a probe.
@@ -108,7 +108,9 @@ pub struct Patient {
     paused_until: Duration,
     witness: Witness,
     suspected: bool,
-    /// New calls without a packet at the latest look, and those of them after which it answered a probe: with them alone, one
+    /// It is, and sent no packet of any kind since its calls got nothing.
+    seems_dead: bool,
+    /// New calls without an answer at the latest look, and those of them after which it answered a probe: with them alone, one
     /// lost probe is one lost probe.
     unanswered: u64,
     excused: u64,
@@ -148,6 +150,7 @@ impl Patient {
             paused_until: Duration::ZERO,
             witness: Witness::default(),
             suspected: false,
+            seems_dead: false,
             unanswered: 0,
             excused: 0,
             mute: false,
@@ -161,6 +164,20 @@ impl Patient {
     /// Goes on by other rules.
     pub fn set_probing(&mut self, probing: Probing) {
         self.probing = probing;
+    }
+
+    /// What tells from now on that it answers new calls.
+    pub fn set_hearing(&mut self, hearing: Hearing) {
+        self.witness.set_hearing(hearing);
+    }
+
+    /// What it is to its neighbours, by its traffic.
+    pub fn voice(&self, now: Duration) -> Voice {
+        match self.health {
+            // Its probes tell why.
+            Health::Down => Voice::Unknown,
+            Health::Up | Health::Draining => self.witness.voice(now),
+        }
     }
 
     /// How it is probed.
@@ -257,10 +274,10 @@ impl Patient {
         self.silence(&silence, now)
     }
 
-    /// A look at its traffic. `others_send`: other backends send packets of their calls.
-    pub fn look(&mut self, traffic: Traffic, others_send: bool, now: Duration) -> Look {
+    /// A look at its traffic. `others_answer`: other backends answer their new calls.
+    pub fn look(&mut self, traffic: Traffic, others_answer: bool, now: Duration) -> Look {
         let sight = self.witness.look(traffic, now);
-        if sight.sends && self.mute {
+        if sight.answers && self.mute {
             // Whatever it was, it is over.
             self.paused_until = Duration::ZERO;
         }
@@ -268,9 +285,10 @@ impl Patient {
         self.excused = self.excused.min(sight.calls);
         let before = std::mem::replace(&mut self.suspected, sight.is_odd());
         let newly_suspected = self.suspected && !before;
-        let turn = if self.suspected && self.silent > 0 && self.health != Health::Down {
+        self.seems_dead = sight.is_lifeless();
+        let turn = if self.seems_dead && self.silent > 0 && self.health != Health::Down {
             self.silence("got no answer, and new calls got none either", now)
-        } else if sight.is_mute() && others_send && self.health == Health::Up {
+        } else if sight.is_mute() && others_answer && self.health == Health::Up {
             Some(self.falls_mute(sight, now))
         } else {
             None
@@ -321,7 +339,7 @@ impl Patient {
 
     /// It did not answer.
     fn silence(&mut self, how: &str, now: Duration) -> Option<Turn> {
-        let fall = if self.suspected && self.unanswered > self.excused { 1 } else { self.probing.fall };
+        let fall = if self.seems_dead && self.unanswered > self.excused { 1 } else { self.probing.fall };
         if self.silent >= fall {
             let alive = self.lifeless < fall;
             let (health, but) = match alive {
@@ -355,10 +373,13 @@ impl Patient {
     }
 
     fn falls_mute(&mut self, sight: Sight, now: Duration) -> Turn {
+        let (calls, seconds) = (sight.calls, sight.mute_for.as_secs());
+        let missing = match sight.hearing {
+            Hearing::Answers => "answered none of",
+            Hearing::Acks => "its callers acknowledged no answer to",
+        };
         let reason = format!(
-            "it answers probes, but sent no packet for {} new calls in {} s, while others answer theirs",
-            sight.calls,
-            sight.mute_for.as_secs()
+            "it answers probes, but {missing} {calls} new calls in {seconds} s, while others answer theirs"
         );
         let turn = self.turn(Health::Draining, reason, now);
         (self.mute, self.paused_until) = (true, self.watched.time(now, self.probing.detection()) + PAUSE);
@@ -373,7 +394,7 @@ impl Patient {
         if health == Health::Up {
             self.flaps_before_silence = None;
             self.witness.forget();
-            (self.suspected, self.mute) = (false, false);
+            (self.suspected, self.seems_dead, self.mute) = (false, false, false);
         }
         (self.before_silence, self.quiet_since, self.refused) = (None, None, false);
         // What was seen before belongs to the state that is over.

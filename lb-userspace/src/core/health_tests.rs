@@ -177,19 +177,29 @@ fn a_clock_that_went_back_after_a_black_hole_lets_nobody_flap() {
     assert!(falls <= 5, "{falls} falls in 80 s: {seen:?}");
 }
 
-/// A look a second at growing counters.
+/// A look a second at counters that grow by so many calls and answers to new ones, each of them a packet.
 fn looks(patient: &mut Patient, from: u64, steps: &[(u64, u64)], others: bool) -> Vec<Look> {
-    let mut sum = Traffic { calls: 1000 * from, replies: 1000 * from };
+    let steps: Vec<_> = steps.iter().map(|(calls, answers)| (*calls, *answers, *answers)).collect();
+    looks_at_all(patient, from, &steps, others)
+}
+
+/// The same with other packets beside: calls, packets, answers.
+fn looks_at_all(patient: &mut Patient, from: u64, steps: &[(u64, u64, u64)], others: bool) -> Vec<Look> {
+    let mut sum = Traffic { calls: 1000 * from, replies: 1000 * from, answered: 1000 * from };
     let mut seen = Vec::new();
-    for (second, (calls, replies)) in (from..).zip(steps) {
-        sum = Traffic { calls: sum.calls + calls, replies: sum.replies + replies };
+    for (second, (calls, replies, answered)) in (from..).zip(steps) {
+        sum = Traffic {
+            calls: sum.calls + calls,
+            replies: sum.replies + replies,
+            answered: sum.answered + answered,
+        };
         seen.push(patient.look(sum, others, seconds(second)));
     }
     seen
 }
 
 #[test]
-fn calls_without_a_packet_make_the_first_silent_probe_enough() {
+fn calls_without_any_packet_make_the_first_silent_probe_enough() {
     let mut after = patient();
     let seen = looks(&mut after, 0, &[(0, 0), (1, 0), (0, 0)], false);
     assert_eq!(seen.iter().map(|l| l.newly_suspected).collect::<Vec<_>>(), [false, false, true]);
@@ -205,7 +215,7 @@ fn calls_without_a_packet_make_the_first_silent_probe_enough() {
     assert_eq!(turn.health, Down);
     assert_eq!(turn.reason, "a probe got no answer, and new calls got none either");
 
-    // An answered probe and a packet clear it.
+    // An answered call clears it.
     let mut cleared = patient();
     looks(&mut cleared, 0, &[(0, 0), (1, 0), (0, 0), (0, 1)], false);
     assert!(!cleared.is_suspected());
@@ -218,7 +228,7 @@ fn who_answered_a_probe_after_these_calls_is_patiently_asked_until_there_are_mor
         let mut patient = patient();
         looks(&mut patient, 0, &[(0, 0), (1, 0), (0, 0)], false);
         patient.note(&answer(200), None, seconds(3));
-        patient.look(Traffic { calls, replies: 0 }, false, seconds(4));
+        patient.look(Traffic { calls, replies: 0, answered: 0 }, false, seconds(4));
         assert!(patient.is_suspected());
         let noted = patient.note(&Outcome::TimedOut, Some(0), seconds(5));
         assert_eq!(noted.map(|turn| turn.health), turn, "{calls}");
@@ -238,7 +248,7 @@ fn a_black_hole_is_drained_if_others_answer_and_gets_another_chance() {
     assert_eq!(turn.health, Draining);
     assert_eq!(
         turn.reason,
-        "it answers probes, but sent no packet for 36 new calls in 3 s, while others answer theirs"
+        "it answers probes, but answered none of 36 new calls in 3 s, while others answer theirs"
     );
     let up = story(&mut among_others, 5, &"y".repeat(40)).iter().position(|h| *h == Up);
     assert_eq!(up, Some(29), "30 s after the fall");
@@ -246,11 +256,54 @@ fn a_black_hole_is_drained_if_others_answer_and_gets_another_chance() {
 }
 
 #[test]
-fn a_packet_ends_the_pause_of_a_black_hole() {
-    let mut patient = patient();
-    looks(&mut patient, 0, &[(0, 0), (9, 0), (9, 0), (9, 0), (9, 0), (0, 1)], true);
-    assert_eq!(patient.health(), Draining);
-    assert_eq!(story(&mut patient, 6, "yy"), [Draining, Up]);
+fn an_answer_ends_the_pause_of_a_black_hole_and_another_packet_does_not() {
+    for (answers, after) in [(1, [Draining, Up]), (0, [Draining; 2])] {
+        let mut patient = patient();
+        let steps = [(0, 0, 0), (9, 0, 0), (9, 0, 0), (9, 0, 0), (9, 0, 0), (0, 1, answers)];
+        looks_at_all(&mut patient, 0, &steps, true);
+        assert_eq!(patient.health(), Draining);
+        assert_eq!(story(&mut patient, 6, "yy"), after);
+    }
+}
+
+#[test]
+fn one_that_swallows_new_calls_and_goes_on_with_the_others_is_drained_and_not_cut() {
+    let hole = [(0, 9, 0), (9, 9, 0), (9, 9, 0), (9, 9, 0), (9, 9, 0)];
+    let mut among_others = patient();
+    let seen = looks_at_all(&mut among_others, 0, &hole, true);
+    assert_eq!(seen.iter().filter(|look| look.newly_suspected).count(), 1);
+    assert_eq!((among_others.health(), among_others.is_suspected()), (Draining, true));
+    // One lost probe cuts no call while the calls that are up show that it lives; as many as always do, if they stop too.
+    let mut alone = patient();
+    looks_at_all(&mut alone, 0, &hole, false);
+    assert_eq!((alone.health(), alone.is_suspected()), (Up, true));
+    alone.note(&Outcome::TimedOut, Some(45), seconds(5));
+    assert_eq!(alone.health(), Up);
+    alone.note(&Outcome::TimedOut, Some(54), seconds(6));
+    assert_eq!(alone.health(), Draining);
+    for second in 7..9 {
+        alone.note(&Outcome::TimedOut, Some(54), seconds(second));
+    }
+    assert_eq!(alone.health(), Down);
+}
+
+#[test]
+fn without_acks_it_takes_as_long_as_it_may_ring() {
+    let mut direct = patient();
+    direct.set_hearing(Hearing::Acks);
+    let hole: Vec<_> = (0..38).map(|second| (5 * u64::from(second > 0), 0)).collect();
+    let seen = looks(&mut direct, 0, &hole, true);
+    let turns: Vec<_> = (0..).zip(&seen).filter_map(|(s, look)| Some((s, look.turn.clone()?))).collect();
+    let reason = "it answers probes, but its callers acknowledged no answer to 165 new calls in 32 s, while others answer theirs";
+    assert_eq!(turns, [(33, Turn { health: Draining, reason: reason.to_owned() })]);
+    assert_eq!((direct.voice(seconds(37)), direct.is_suspected()), (Voice::Mute, true));
+    // Its packets are not seen, so that there are none says nothing: probes have to fail as often as always.
+    let mut silent = patient();
+    silent.set_hearing(Hearing::Acks);
+    looks(&mut silent, 0, &hole, false);
+    assert!(silent.is_suspected());
+    assert_eq!(story(&mut silent, 38, "tt"), [Up, Down]);
+    assert_eq!(silent.voice(seconds(40)), Voice::Unknown);
 }
 
 #[test]
@@ -307,9 +360,12 @@ fn any_history() -> impl Strategy<Value = Vec<Outcome>> {
     proptest::collection::vec(prop_oneof![run, mixture], 1..60).prop_map(|parts| parts.concat())
 }
 
-/// Counters as they grow, and whether others send.
-fn any_traffic() -> impl Strategy<Value = Vec<(u64, u64, bool)>> {
-    proptest::collection::vec((0_u64..20, prop_oneof![2 => Just(0_u64), 1 => 0_u64..20], any::<bool>()), 200)
+/// Calls, packets and answers as they come, and whether others answer.
+fn any_traffic() -> impl Strategy<Value = Vec<([u64; 3], bool)>> {
+    let some = || prop_oneof![2 => Just(0_u64), 1 => 0_u64..20];
+    let step =
+        (0_u64..20, some(), some()).prop_map(|(calls, others, answers)| [calls, others + answers, answers]);
+    proptest::collection::vec((step, any::<bool>()), 200)
 }
 
 proptest! {
@@ -323,9 +379,13 @@ proptest! {
         let mut patient = patient();
         let mut second = 0;
         let mut sum = Traffic::default();
-        for (outcome, (calls, replies, others)) in history.iter().zip(traffic.iter().cycle()) {
+        for (outcome, ([calls, replies, answered], others)) in history.iter().zip(traffic.iter().cycle()) {
             second += 1;
-            sum = Traffic { calls: sum.calls + calls, replies: sum.replies + replies };
+            sum = Traffic {
+                calls: sum.calls + calls,
+                replies: sum.replies + replies,
+                answered: sum.answered + answered,
+            };
             patient.note(outcome, Some(sum.replies), seconds(second));
             patient.look(sum, *others, seconds(second));
         }

@@ -3,7 +3,7 @@
 use super::tables::Tables as Pinned;
 use crate::failure::Failure;
 use lb_common::{
-    decide::{self, BackendView, Counted, Slot, ZoneView, capacity::NOBODY, select},
+    decide::{self, BackendView, Counted, Inspect, Slot, ZoneView, capacity::NOBODY, select, track},
     map::{
         backend::Limits,
         dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State},
@@ -217,6 +217,8 @@ impl decide::Tables for View<'_> {
     }
 
     fn count_expired(&self, _phase: u8) {}
+
+    fn count_answer<I: Inspect>(&self, _state: State, _inspect: &I, _seen: &track::Seen) {}
 
     fn count_write_error(&self, _errno: i32) {}
 }

@@ -353,6 +353,8 @@ impl Maps {
             a.reply_packets += b.reply_packets;
             a.reply_bytes += b.reply_bytes;
             a.calls += b.calls;
+            a.unpinned += b.unpinned;
+            a.answered += b.answered;
             a.transactions += b.transactions;
         }))
     }

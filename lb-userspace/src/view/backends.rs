@@ -66,6 +66,11 @@ pub struct BackendView {
     pub reply_bytes: u64,
     /// Calls opened on it.
     pub calls: u64,
+    /// Those of them that could not be pinned.
+    pub unpinned: u64,
+    /// Signs that it answered new calls: in `nat` its responses to those that had none, in `l2` the ACKs of final ones. A call
+    /// may have several.
+    pub answered: u64,
     /// Other requests outside a dialog.
     pub transactions: u64,
 }
@@ -162,6 +167,8 @@ fn view(
         reply_packets: counter.reply_packets,
         reply_bytes: counter.reply_bytes,
         calls: counter.calls,
+        unpinned: counter.unpinned,
+        answered: counter.answered,
         transactions: counter.transactions,
     })
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub struct HealthView {
     /// up, draining or down.
     pub health: String,
-    /// Whether new calls got no packet from it lately.
+    /// Whether new calls got no answer from it lately.
     pub suspected: bool,
     /// Since when it is so, RFC 3339.
     pub since: String,

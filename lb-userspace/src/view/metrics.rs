@@ -73,6 +73,12 @@ pub const METRICS: &[Metric] = &[
     ),
     counter("sipsteer_requests", "Requests from callers by method.", &["service", "method"]),
     counter("sipsteer_calls_started", "New calls that a backend got.", &["backend", "zone"]),
+    counter("sipsteer_calls_unpinned", "Those of them that could not be pinned.", &["backend", "zone"]),
+    counter(
+        "sipsteer_calls_answered",
+        "Signs that a backend answered new calls: first answers in nat, ACKs in l2. A call may have several.",
+        &["backend", "zone"],
+    ),
     counter(
         "sipsteer_calls_ended",
         "Calls that are over, or were silent until they were forgotten; since the daemon started.",
@@ -131,7 +137,7 @@ pub const METRICS: &[Metric] = &[
     counter("sipsteer_backend_probes_lost", "Those of them that got no answer.", &["backend", "zone"]),
     gauge(
         "sipsteer_backend_suspected",
-        "1 while new calls get no packet from a backend that is probed.",
+        "1 while new calls get no answer from a backend that is probed.",
         &["backend", "zone"],
     ),
     gauge(
@@ -319,6 +325,8 @@ impl Snapshot {
         for backend in &status.backends {
             let labels = [backend.name.as_str(), backend.zone.as_deref().unwrap_or_default()];
             self.whole("sipsteer_calls_started", &labels, backend.calls);
+            self.whole("sipsteer_calls_unpinned", &labels, backend.unpinned);
+            self.whole("sipsteer_calls_answered", &labels, backend.answered);
             self.whole("sipsteer_calls_refused_by_backend", &labels, backend.refusals);
             self.whole("sipsteer_backend_channels", &labels, backend.load.channels);
             let limits = [

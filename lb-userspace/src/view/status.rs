@@ -300,7 +300,7 @@ impl Status {
             "down" => Some(format!("backend {name} is down{because}{held}")),
             "draining" => Some(format!("backend {name} gets no new calls{because}{held}")),
             _ if health.is_some_and(HealthView::is_suspected) => {
-                Some(format!("backend {name} is suspected: new calls got no packet from it"))
+                Some(format!("backend {name} is suspected: new calls got no answer from it"))
             }
             _ => None,
         }

@@ -29,7 +29,8 @@ fn backend(health: &str, full: Option<&str>, max_cps: u32) -> BackendView {
         "full": full, "channels": 0, "cps": 0.0, "utilisation": null, "max_channels": "unlimited",
         "max_cps": max_cps, "cps_burst": 1, "over_channels": 0, "over_cps": 0, "refusals": 0, "weight": 100,
         "next_hop": {"interface": "eth0", "mac": "02:00:00:00:00:01", "mtu": 1500}, "dialogs": null,
-        "packets": 0, "bytes": 0, "reply_packets": 0, "reply_bytes": 0, "calls": 0, "transactions": 0,
+        "packets": 0, "bytes": 0, "reply_packets": 0, "reply_bytes": 0, "calls": 0, "unpinned": 0,
+        "answered": 0, "transactions": 0,
     });
     serde_json::from_value(view).expect("a backend")
 }

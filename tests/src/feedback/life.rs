@@ -13,7 +13,7 @@ pub(super) enum State {
     Dead,
     /// So many seconds dead, so many well, over and over.
     Flapping(u64),
-    /// It answers probes, and no calls.
+    /// It answers probes, and messages of calls that are up, and no new calls.
     Hole,
     /// It answers calls, and no probes.
     Closed,

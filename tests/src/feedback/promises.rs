@@ -166,7 +166,7 @@ impl World {
 
     /// Its health was looked at.
     pub(super) fn keeps_promises_of_health(&mut self, id: usize, second: u64) -> Result<(), String> {
-        let senders = self.servers.iter().filter(|s| s.replied == Some(self.clock.now())).count();
+        let answering = self.servers.iter().filter(|s| s.answers == Some(self.clock.now())).count();
         let (now, cut) = (self.clock.now(), second < self.probes_cut + 15);
         let server = &mut self.servers[id];
         let health = server.health();
@@ -204,7 +204,7 @@ impl World {
         }
         let noticed = record.swallowed_five.is_none_or(|five| second <= five + HOLE);
         let calm = self.clock.right_for(second) > HOLE + 10 && second > self.asleep + HOLE + 10;
-        if server.life.state == State::Hole && !noticed && senders > 0 && calm {
+        if server.life.state == State::Hole && !noticed && answering > 0 && calm {
             return Err(format!("{name} swallowed {} calls and is still up", record.swallowed));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What backends and zones may get and carry, in plain memory.
 
+use super::MemoryTables;
 use lb_common::{
     decide::{Counted, LoadCell, ZoneView},
     map::{
@@ -13,7 +14,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
 };
 
-/// Words of a [`Load`].
+/// Words of a [`Load`], and how often a backend showed that it answers new calls.
 #[derive(Default)]
 pub(super) struct Words {
     channels: AtomicU64,
@@ -24,6 +25,7 @@ pub(super) struct Words {
     over_cps: AtomicU64,
     full_until: AtomicU64,
     refusals: AtomicU64,
+    pub(super) answers: AtomicU64,
 }
 
 /// What a backend or zone carries.
@@ -107,3 +109,10 @@ pub const NO_LIMITS: Limits = Limits {
     other_channels: 0,
     other_cps: 0,
 };
+
+impl MemoryTables {
+    /// Signs that a backend answered new calls.
+    pub fn answers(&self, backend: u16) -> u64 {
+        self.backend_loads[backend as usize].answers.load(SeqCst)
+    }
+}

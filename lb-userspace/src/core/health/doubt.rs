@@ -88,9 +88,9 @@ impl Acks {
         let more = |of: fn(&Requests) -> u64| of(&requests).saturating_sub(of(&before));
         let refused = more(|r| r.refused);
         self.sum.calls += more(|r| r.invites).saturating_sub(refused);
-        self.sum.replies += more(|r| r.acks).saturating_sub(refused);
+        self.sum.answered += more(|r| r.acks).saturating_sub(refused);
         self.sight = self.witness.look(self.sum, now);
-        if self.sight.sends {
+        if self.sight.answers {
             self.last = Some(now);
         }
     }

@@ -1,17 +1,18 @@
-//! The second witness: what the traffic that passes us shows of a backend whose answers we see (`nat`).
+//! The second witness: what the traffic that passes us shows of a backend.
 //!
-//! A backend that gets new calls and sends no packet at all is dead or a black hole, whatever it answers to probes. One that
-//! sends packets is alive, whatever it does not answer to probes. Nobody can tell from packets of one backend alone whether
-//! the calls are to blame, which a stranger may have sent to be dropped: that its neighbours answer theirs says so.
+//! A backend that gets new calls and answers none of them is dead or a black hole, whatever it answers to probes, and whatever
+//! becomes of calls that are up. One that sends packets is alive, whatever it does not answer to probes. Nobody can tell from one
+//! backend alone whether the calls are to blame, which a stranger may have sent to be dropped: that its neighbours answer
+//! theirs says so, see [`Voices`].
 
 use std::time::Duration;
 
-/// How long new calls may be without any packet of their backend before that is odd: RFC 3261 section 17.1.1.2 has the
-/// INVITE repeated after 0.5 s, and section 17.2.1 wants a 100 after 0.2 s.
+/// How long new calls may be without any answer before that is odd: RFC 3261 section 17.1.1.2 has the INVITE repeated after
+/// 0.5 s, and section 17.2.1 wants a 100 after 0.2 s.
 pub const ODD: Duration = Duration::from_secs(1);
 /// After this time and [`CALLS`] it is more than odd.
 pub const MUTE: Duration = Duration::from_secs(3);
-/// So many calls without any packet are more than odd.
+/// So many calls without any answer are more than odd.
 pub const CALLS: u64 = 5;
 /// An INVITE is given up after 64*T1 (RFC 3261 section 17.1.1.2), and what it says of its backend is forgotten.
 pub const FORGOTTEN: Duration = Duration::from_secs(32);
@@ -19,10 +20,22 @@ pub const FORGOTTEN: Duration = Duration::from_secs(32);
 /// Counters of a backend, which only grow, unless the backend is new in the maps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Calls opened on it.
+    /// Calls opened on it and pinned.
     pub calls: u64,
     /// Packets that came from it and were sent on.
     pub replies: u64,
+    /// Signs that it answered new calls.
+    pub answered: u64,
+}
+
+/// What tells that a backend answered a new call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hearing {
+    /// Its answers, all of which pass us (`nat`).
+    #[default]
+    Answers,
+    /// The caller's ACK of a final one, which itself may pass elsewhere (`l2`). It may ring for long before that.
+    Acks,
 }
 
 /// What the latest look showed.
@@ -30,116 +43,167 @@ pub struct Traffic {
 pub struct Sight {
     /// It sent packets since the look before.
     pub sends: bool,
-    /// New calls since it sent the last one.
+    /// It answered new calls since then.
+    pub answers: bool,
+    /// New calls since it answered the last one.
     pub calls: u64,
     /// How long ago the first of them was there.
     pub mute_for: Duration,
+    /// How long ago there were [`CALLS`] of them; zero: there are fewer.
+    pub enough_for: Duration,
+    /// It has sent packets since the first of them.
+    pub lives: bool,
+    /// What would tell that it answers.
+    pub hearing: Hearing,
+}
+
+/// What a backend is to its neighbours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// It answered a new call lately.
+    Answers,
+    /// Its new calls get nothing.
+    Mute,
+    /// It has no calls to speak of.
+    Unknown,
 }
 
 /// Looks at the counters of one backend from time to time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Witness {
+    hearing: Hearing,
     before: Option<Traffic>,
     calls: u64,
-    /// When the first and the last of these calls were noticed.
+    /// When the first of these calls, the last of them, and enough of them were noticed.
     first: Duration,
     last: Duration,
+    enough: Duration,
+    lives: bool,
+    answered: Option<Duration>,
+    mute: bool,
 }
 
 impl Witness {
+    /// What it listens for from now on. If that is something else than before, it begins anew.
+    pub fn set_hearing(&mut self, hearing: Hearing) {
+        if hearing != self.hearing {
+            *self = Witness { hearing, ..Witness::default() };
+        }
+    }
+
     /// A look at `now`.
     pub fn look(&mut self, traffic: Traffic, now: Duration) -> Sight {
-        let Some(before) = self.before.replace(traffic) else { return Sight::default() };
+        let hearing = self.hearing;
+        let Some(before) = self.before.replace(traffic) else { return Sight { hearing, ..Sight::default() } };
         let sends = traffic.replies != before.replies;
-        let back = now < self.last;
-        if sends || back || traffic.calls < before.calls || now.saturating_sub(self.last) > FORGOTTEN {
-            self.calls = 0;
+        let answers = traffic.answered != before.answered;
+        if answers {
+            self.answered = Some(now);
         }
-        // Calls that came in the same time as packets may be younger than those.
-        let more = if sends { 0 } else { traffic.calls.saturating_sub(before.calls) };
+        let back = now < self.last;
+        if answers || back || traffic.calls < before.calls || now.saturating_sub(self.last) > FORGOTTEN {
+            self.forget();
+        }
+        self.lives |= sends && self.calls > 0;
+        // Calls that came in the same time as answers may be younger than those.
+        let more = if answers { 0 } else { traffic.calls.saturating_sub(before.calls) };
         if more > 0 {
             if self.calls == 0 {
                 self.first = now;
             }
+            if self.calls < CALLS && self.calls + more >= CALLS {
+                self.enough = now;
+            }
             (self.calls, self.last) = (self.calls + more, now);
         }
-        let mute_for = if self.calls == 0 { Duration::ZERO } else { now.saturating_sub(self.first) };
-        Sight { sends, calls: self.calls, mute_for }
+        let since =
+            |least, moment| if self.calls < least { Duration::ZERO } else { now.saturating_sub(moment) };
+        let (mute_for, enough_for) = (since(1, self.first), since(CALLS, self.enough));
+        let sight =
+            Sight { sends, answers, calls: self.calls, mute_for, enough_for, lives: self.lives, hearing };
+        self.mute = sight.is_mute();
+        sight
     }
 
     /// Forgets the calls that got nothing: the backend gets another chance.
     pub fn forget(&mut self) {
-        self.calls = 0;
+        (self.calls, self.lives, self.mute) = (0, false, false);
+    }
+
+    /// What it is to its neighbours at `now`.
+    pub fn voice(&self, now: Duration) -> Voice {
+        let lately = |answered: Duration| now.saturating_sub(answered) <= self.hearing.patience();
+        match self.answered {
+            _ if self.mute => Voice::Mute,
+            Some(answered) if lately(answered) => Voice::Answers,
+            _ => Voice::Unknown,
+        }
+    }
+}
+
+impl Hearing {
+    /// How long enough new calls may get nothing.
+    fn patience(self) -> Duration {
+        match self {
+            Hearing::Answers => MUTE,
+            Hearing::Acks => FORGOTTEN,
+        }
     }
 }
 
 impl Sight {
     /// Whether something seems to be wrong.
     pub fn is_odd(&self) -> bool {
-        self.calls > 0 && self.mute_for >= ODD
+        match self.hearing {
+            Hearing::Answers => self.calls > 0 && self.mute_for >= ODD,
+            Hearing::Acks => self.is_mute(),
+        }
     }
 
-    /// Whether something is wrong, if others answer.
+    /// Whether something is wrong, if others answer. A call that came late need not have had the time for an ACK, so it takes
+    /// enough that had.
     pub fn is_mute(&self) -> bool {
-        self.calls >= CALLS && self.mute_for >= MUTE
+        let long = match self.hearing {
+            Hearing::Answers => self.mute_for,
+            Hearing::Acks => self.enough_for,
+        };
+        self.calls >= CALLS && long >= self.hearing.patience()
+    }
+
+    /// Whether it seems to be dead: it would be heard, but has sent no packet of any kind since calls got nothing.
+    pub fn is_lifeless(&self) -> bool {
+        self.is_odd() && !self.lives && self.hearing == Hearing::Answers
+    }
+}
+
+/// All backends that are heard alike, as neighbours of each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Voices {
+    answering: usize,
+    mute: usize,
+}
+
+impl FromIterator<Voice> for Voices {
+    fn from_iter<I: IntoIterator<Item = Voice>>(voices: I) -> Voices {
+        let add = |sum: Voices, voice| match voice {
+            Voice::Answers => Voices { answering: sum.answering + 1, ..sum },
+            Voice::Mute => Voices { mute: sum.mute + 1, ..sum },
+            Voice::Unknown => sum,
+        };
+        voices.into_iter().fold(Voices::default(), add)
+    }
+}
+
+impl Voices {
+    /// Whether the others than the one that is `own` answer their new calls, so that its own calls are not to blame. Where more
+    /// of them are mute than answer, calls that deserve no answer have come to many: those of a scanner, for instance.
+    pub fn others_answer(&self, own: Voice) -> bool {
+        let others = |of: usize, voice| of.saturating_sub(usize::from(own == voice));
+        let answering = others(self.answering, Voice::Answers);
+        answering > 0 && answering >= others(self.mute, Voice::Mute)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn looks(steps: &[(u64, u64)]) -> Vec<Sight> {
-        let mut witness = Witness::default();
-        let sum = |traffic: &mut Traffic, step: &(u64, u64)| {
-            traffic.calls += step.0;
-            traffic.replies += step.1;
-            Some(*traffic)
-        };
-        let sums: Vec<Traffic> = steps.iter().scan(Traffic::default(), sum).collect();
-        (0..).zip(sums).map(|(s, traffic)| witness.look(traffic, Duration::from_secs(s))).collect()
-    }
-
-    #[test]
-    fn calls_without_a_packet_become_odd_and_then_worse() {
-        let seen = looks(&[(0, 0), (3, 9), (2, 0), (2, 0), (1, 0), (0, 0), (0, 0)]);
-        let odd: Vec<bool> = seen.iter().map(Sight::is_odd).collect();
-        assert_eq!(odd, [false, false, false, true, true, true, true]);
-        let mute: Vec<bool> = seen.iter().map(Sight::is_mute).collect();
-        assert_eq!(mute, [false, false, false, false, false, true, true]);
-        assert_eq!(seen[6].calls, 5);
-    }
-
-    #[test]
-    fn few_calls_are_odd_at_most() {
-        let seen = looks(&[(0, 0), (4, 0), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)]);
-        assert!(seen[6].is_odd() && !seen[6].is_mute());
-    }
-
-    #[test]
-    fn one_packet_is_a_sign_of_life() {
-        let seen = looks(&[(0, 0), (9, 0), (9, 0), (9, 1), (0, 0), (0, 0), (9, 0)]);
-        assert!(seen[2].is_odd());
-        assert!(seen[3].sends && seen[3..].iter().all(|s| !s.is_odd()), "{seen:?}");
-    }
-
-    #[test]
-    fn what_stood_there_before_and_what_is_long_ago_says_nothing() {
-        assert_eq!(looks(&[(500, 0)])[0], Sight::default());
-        let mut steps = vec![(0, 0), (9, 0)];
-        steps.resize(40, (0, 0));
-        let seen = looks(&steps);
-        assert!(seen[33].is_mute() && !seen[34].is_odd(), "{seen:?}");
-        // A clock that goes back.
-        let mut witness = Witness::default();
-        witness.look(Traffic { calls: 0, replies: 0 }, Duration::from_secs(3600));
-        witness.look(Traffic { calls: 9, replies: 0 }, Duration::from_secs(3601));
-        assert_eq!(witness.look(Traffic { calls: 11, replies: 0 }, Duration::from_secs(1)).calls, 2);
-        assert!(witness.look(Traffic { calls: 19, replies: 0 }, Duration::from_secs(4)).is_mute());
-        // The id belongs to another backend now.
-        let mut witness = Witness::default();
-        witness.look(Traffic { calls: 50, replies: 7 }, Duration::ZERO);
-        witness.look(Traffic { calls: 59, replies: 7 }, Duration::from_secs(1));
-        assert_eq!(witness.look(Traffic { calls: 2, replies: 7 }, Duration::from_secs(3)).calls, 0);
-    }
-}
+#[path = "witness_tests.rs"]
+mod tests;
