@@ -38,7 +38,7 @@ use sipsteer::{
         health::{
             Patient,
             doubt::{self, Belief, Calls, Member, weigh},
-            witness::Traffic,
+            witness::{Traffic, Voices},
         },
         model::{Circumstances, Model},
         standing::{Health, Standing},
@@ -89,10 +89,8 @@ struct Server {
     replies: u64,
     looked: Option<u64>,
     replied: Option<Duration>,
-    /// New calls that it answered so far, those at the latest look, and when there were more than before.
+    /// New calls that it answered so far.
     answered: u64,
-    looked_at_answers: Option<u64>,
-    answers: Option<Duration>,
     record: Record,
 }
 
@@ -214,8 +212,6 @@ impl World {
             looked: None,
             replied: None,
             answered: 0,
-            looked_at_answers: None,
-            answers: None,
             record: Record::default(),
         };
         let servers = config.backends.iter().map(server).collect();
@@ -381,8 +377,7 @@ impl World {
     /// Probes and traffic are looked at, and their health follows.
     fn observe(&mut self, second: u64) -> Result<(), String> {
         let now = self.clock.now();
-        let answers = |s: &Server| s.looked_at_answers.is_some_and(|before| before != s.answered);
-        let answering = self.servers.iter().filter(|server| answers(server)).count();
+        let voices: Voices = self.servers.iter().map(|server| server.patient.voice(now)).collect();
         for (id, server) in self.servers.iter_mut().enumerate() {
             let before = server.patient.health();
             let replies = (self.without != Some(Protection::SignOfLife)).then_some(server.replies);
@@ -394,16 +389,11 @@ impl World {
                 server.replied = Some(now);
             }
             server.record.looks(sent);
-            let answers = answers(server);
-            server.looked_at_answers = Some(server.answered);
-            if answers {
-                server.answers = Some(now);
-            }
             if self.without != Some(Protection::SecondWitness) {
                 let calls = self.story.tables.load_of(id as u16).calls;
                 let traffic = Traffic { calls, replies: server.replies, answered: server.answered };
-                let others = answering > usize::from(answers);
-                server.patient.look(traffic, others, now);
+                server.record.others_answer = voices.others_answer(server.patient.voice(now));
+                server.patient.look(traffic, server.record.others_answer, now);
             }
             let rises = before != Health::Up && server.patient.health() == Health::Up;
             if rises && self.without == Some(Protection::FlapDamping) {
