@@ -69,9 +69,21 @@ pub enum Source {
         password_file: PathBuf,
     },
     /// `overload-control`: what answers to probes say (RFC 7339).
-    OverloadControl,
+    OverloadControl {
+        /// `algorithms`: what probes offer, `loss` among it.
+        algorithms: Vec<Algorithm>,
+    },
     /// `push`: reports that come by the API.
     Push,
+}
+
+/// How a server says what it can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// Which part of the requests it does not want (RFC 7339 section 7).
+    Loss,
+    /// How many requests it wants in a second (RFC 7415).
+    Rate,
 }
 
 /// Name and password for HTTP's basic authentication.
@@ -159,9 +171,30 @@ impl Source {
             Source::Prometheus { .. } => "prometheus",
             Source::Agent { .. } => "agent",
             Source::Freeswitch { .. } => "freeswitch",
-            Source::OverloadControl => "overload-control",
+            Source::OverloadControl { .. } => "overload-control",
             Source::Push => "push",
         }
+    }
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 2] = [Algorithm::Loss, Algorithm::Rate];
+    /// What is offered if nobody says otherwise.
+    pub const USUAL: [Algorithm; 1] = [Algorithm::Loss];
+
+    /// Its name in `oc-algo` (RFC 7339 section 4.2).
+    pub const fn word(self) -> &'static str {
+        match self {
+            Algorithm::Loss => "loss",
+            Algorithm::Rate => "rate",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
