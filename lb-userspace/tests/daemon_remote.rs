@@ -256,18 +256,53 @@ fn a_reload_brings_another_certificate_and_other_tokens_or_nothing() -> Result<(
     remote.ask("old", "another.pem", &["backend", "list"])?.refused(4, &["nobody has this token"]);
     assert_eq!(remote.ask("token", "another.pem", &["backend", "list"])?.status, 0);
 
-    // Another address, and then none.
+    // Another address, and then none: whoever asks for that where it is now is answered there.
     bench.configure(&remote.plain())?;
-    bench.json(&["reload"])?;
+    let said = remote.ask("token", "another.pem", &["reload"])?;
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
     assert_eq!(remote.ask("token", "another.pem", &["backend", "list"])?.status, 3);
     let api = format!("http://{LOCAL}");
     let token = remote.file("token");
-    let here = ["zone", "list", "--api", &api, "--token-file", &token];
-    assert_eq!(bench.ask(&here)?.status, 0);
+    let here = |command: &[&str]| {
+        bench.ask(&[command, &["--api", api.as_str(), "--token-file", token.as_str()]].concat())
+    };
+    assert_eq!(here(&["zone", "list"])?.status, 0);
     bench.configure(&bench.config(&["front"], &BACKENDS[..2]))?;
-    bench.json(&["reload"])?;
+    let said = here(&["reload"])?;
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
     assert_eq!(bench.status()?["daemon"]["api"], Value::Null);
-    bench.ask(&here)?.refused(3, &["no daemon answers", "`[api]`"]);
+    here(&["zone", "list"])?.refused(3, &["no daemon answers", "`[api]`"]);
+    Ok(())
+}
+
+#[test]
+fn an_ipv6_address_serves_too_and_a_certificate_out_of_time_is_told() -> Result<()> {
+    needs_bpf!();
+    let remote = Remote::new()?;
+    let bench = &remote.bench;
+    let listen = "[::1]:9443";
+    bench.configure(&remote.encrypted().replace(ADDRESS, listen))?;
+    remote.show(&remote.authority.sign("::1")?)?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    ensure!(!daemon.log().contains("untimely"), "{}", daemon.log());
+    let (api, token, ca) = (format!("https://{listen}"), remote.file("token"), remote.file("ca.pem"));
+    let ask = |command: &[&str]| {
+        bench.ask(
+            &[command, &["--api", api.as_str(), "--token-file", token.as_str(), "--ca", ca.as_str()]]
+                .concat(),
+        )
+    };
+    let said = ask(&["zone", "list"])?;
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+
+    remote.show(&remote.authority.sign_expired("::1")?)?;
+    bench.json(&["reload"])?;
+    let told = "expired on 2021-01-01T00:00:00Z";
+    ensure!(daemon.log().contains("untimely") && daemon.log().contains(told), "{}", daemon.log());
+    ask(&["zone", "list"])?.refused(1, &[&format!("at {api}"), "certificate expired"]);
+    let checked = bench.json(&["check", "--host", &bench.config_file().display().to_string()])?;
+    assert_eq!((&checked["ok"], &checked["warnings"]), (&json!(true), &json!(2)), "{checked}");
+    ensure!(checked["complaints"].to_string().contains(told), "{checked}");
     Ok(())
 }
 

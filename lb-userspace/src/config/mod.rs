@@ -26,6 +26,7 @@ mod service;
 mod syntax;
 mod telemetry;
 mod template;
+mod untimely;
 mod values;
 
 pub use access::{Access, access, token};
