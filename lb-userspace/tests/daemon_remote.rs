@@ -7,7 +7,10 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use api::{Api, Stream, fuzz};
 use certificates::{Authority, Signed, encrypt, write};
-use lb_tests::{needs_bpf, process::wait_until};
+use lb_tests::{
+    needs_bpf,
+    process::{Process, wait_until},
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -42,6 +45,14 @@ impl Remote {
         remote.authority.write(folder, "ca.pem")?;
         remote.show(&remote.authority.sign("10.0.0.1")?)?;
         Ok(remote)
+    }
+
+    /// The same with a daemon that runs by this configuration.
+    fn serving(config: fn(&Remote) -> String) -> Result<(Remote, Process)> {
+        let remote = Remote::new()?;
+        remote.bench.configure(&config(&remote))?;
+        let daemon = remote.bench.start(&["--ephemeral"])?;
+        Ok((remote, daemon))
     }
 
     fn folder(&self) -> &Path {
@@ -102,9 +113,7 @@ impl Remote {
 #[test]
 fn the_same_routes_as_on_the_socket_for_those_who_show_a_token() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
-    remote.bench.configure(&remote.encrypted())?;
-    let daemon = remote.bench.start(&["--ephemeral"])?;
+    let (remote, daemon) = Remote::serving(Remote::encrypted)?;
     let trusted = remote.authority.trusted()?;
     let mut api = Api::by(|| remote.connect(&trusted), Some(TOKEN))?;
     let socket = Api::of(&remote.bench)?;
@@ -149,10 +158,8 @@ fn the_same_routes_as_on_the_socket_for_those_who_show_a_token() -> Result<()> {
 #[test]
 fn commands_say_the_same_from_elsewhere() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
+    let (remote, _daemon) = Remote::serving(Remote::encrypted)?;
     let bench = &remote.bench;
-    bench.configure(&remote.encrypted())?;
-    let _daemon = bench.start(&["--ephemeral"])?;
     let from_elsewhere = |arguments: &[&str]| -> Result<(i32, Value)> {
         let said = remote.ask("token", "ca.pem", &[arguments, &["--json"]].concat())?;
         let document = serde_json::from_str(&said.stdout);
@@ -201,9 +208,7 @@ fn commands_say_the_same_from_elsewhere() -> Result<()> {
 #[test]
 fn what_is_wrong_with_the_way_is_told() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
-    remote.bench.configure(&remote.encrypted())?;
-    let daemon = remote.bench.start(&["--ephemeral"])?;
+    let (remote, daemon) = Remote::serving(Remote::encrypted)?;
     Authority::new("another")?.write(remote.folder(), "other.pem")?;
     write(remote.folder(), "wrong", 0o600, &TOKEN.replace('0', "1"))?;
     write(remote.folder(), "open", 0o644, TOKEN)?;
@@ -309,10 +314,8 @@ fn an_ipv6_address_serves_too_and_a_certificate_out_of_time_is_told() -> Result<
 #[test]
 fn files_that_are_gone_hinder_no_undoing() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
+    let (remote, daemon) = Remote::serving(Remote::plain)?;
     let bench = &remote.bench;
-    bench.configure(&remote.plain())?;
-    let daemon = bench.start(&["--ephemeral"])?;
     remote.connect_plainly()?;
     bench.configure(&bench.config(&["front"], &BACKENDS))?;
     bench.json(&["reload", "--confirm-within", "1h"])?;
@@ -360,10 +363,8 @@ fn answer(mut stream: TcpStream, bytes: &[u8]) -> String {
 #[test]
 fn nobody_is_held_up_by_clients_that_are_slow_large_or_mad() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
+    let (remote, daemon) = Remote::serving(Remote::plain)?;
     let bench = &remote.bench;
-    bench.configure(&remote.plain())?;
-    let daemon = bench.start(&["--ephemeral"])?;
     let head = format!("Host: x\r\nAuthorization: Bearer {TOKEN}\r\n");
     for (bytes, status) in [
         (format!("GET /healthz HTTP/1.1\r\n{head}\r\n"), "200"),
