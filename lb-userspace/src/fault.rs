@@ -82,6 +82,8 @@ points! {
     DocumentWritten = "document-written";
     /// It is in place, and nothing of what it says was done.
     DocumentKept = "document-kept";
+    /// The program is off one interface, whose link is still pinned.
+    LinkReleased = "link-released";
     /// The program is off one interface; the maps and further links are pinned.
     LinkDetached = "link-detached";
     /// One map is not pinned any more.

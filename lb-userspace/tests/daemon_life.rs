@@ -77,7 +77,7 @@ fn stopping_leaves_it_and_detach_leaves_nothing() -> Result<()> {
 
     let kept = bench.json(&["detach", "--keep-maps"])?;
     assert_eq!((&kept["interfaces"][0], &kept["maps_removed"]), (&"front".into(), &0.into()));
-    bench.wait_until_bare("front")?;
+    assert_eq!(bench.program_on("front")?, None);
     assert!(bench.pins.join(name::DIALOGS).exists());
     let gone = bench.json(&["detach"])?;
     assert_eq!(gone["maps_removed"], lb_common::map::TABLE.len());
@@ -97,7 +97,7 @@ fn an_ephemeral_run_leaves_nothing() -> Result<()> {
     assert_eq!(socket.permissions().mode() & 0o777, 0o660);
     daemon.signal(Signal::INT)?;
     assert!(daemon.wait(PATIENCE)?.success());
-    bench.wait_until_bare("front")?;
+    assert_eq!(bench.program_on("front")?, None);
     assert!(!bench.pins.exists());
     assert!(!bench.run_dir().join("api.sock").exists());
     Ok(())
@@ -194,7 +194,7 @@ fn a_reload_attaches_to_new_interfaces_and_leaves_old_ones() -> Result<()> {
     let _daemon = bench.start(&["--ephemeral"])?;
     bench.configure(&bench.config(&["back"], &BACKENDS))?;
     bench.json(&["reload"])?;
-    bench.wait_until_bare("front")?;
+    assert_eq!(bench.program_on("front")?, None);
     assert!(bench.program_on("back")?.is_some());
     bench.configure(&bench.config(&["back", "eth9"], &BACKENDS))?;
     bench.ask(&["reload"])?.refused(1, &["eth9"]);

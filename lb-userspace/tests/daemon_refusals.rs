@@ -36,7 +36,7 @@ fn a_missing_interface_is_named_with_those_that_exist() -> Result<()> {
     let bench = Bench::new()?;
     bench.configure(&bench.config(&["front", "eth9"], &BACKENDS))?;
     bench.ask(&["run"])?.refused(1, &["\"eth9\"", "lo, front"]);
-    bench.wait_until_bare("front")?;
+    assert_eq!(bench.program_on("front")?, None);
     assert!(!bench.pins.exists());
     Ok(())
 }
@@ -53,7 +53,7 @@ fn another_program_is_named_and_left_alone() -> Result<()> {
         .ask(&["run"])?
         .refused(1, &["back already carries", &format!("number {theirs} (pass)"), "bpftool net"]);
     assert_eq!(bench.program_on("back")?, Some(theirs));
-    bench.wait_until_bare("front")?;
+    assert_eq!(bench.program_on("front")?, None);
     assert!(!bench.pins.exists());
     Ok(())
 }
@@ -66,7 +66,7 @@ fn a_service_address_that_is_not_on_the_host_is_named() -> Result<()> {
     bench
         .ask(&["run"])?
         .refused(1, &["203.0.113.10 is not on this host", "ip addr add 203.0.113.10/32 dev front"]);
-    bench.wait_until_bare("front")?;
+    assert_eq!(bench.program_on("front")?, None);
     assert!(!bench.pins.exists());
     Ok(())
 }
@@ -161,7 +161,7 @@ fn a_driver_without_xdp_falls_back_with_its_reason_or_is_refused() -> Result<()>
 
     bench.configure(&native)?;
     bench.ask(&["run"])?.refused(1, &["bare in native mode", "xdp_mode = \"generic\""]);
-    bench.wait_until_bare("front")?;
+    assert_eq!(bench.program_on("front")?, None);
     assert!(!bench.pins.exists());
 
     bench.configure(&auto)?;

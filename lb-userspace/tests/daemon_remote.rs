@@ -7,7 +7,10 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use api::{Api, Stream, fuzz};
 use certificates::{Authority, Signed, encrypt, write};
-use lb_tests::{needs_bpf, process::wait_until};
+use lb_tests::{
+    needs_bpf,
+    process::{Process, wait_until},
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -42,6 +45,14 @@ impl Remote {
         remote.authority.write(folder, "ca.pem")?;
         remote.show(&remote.authority.sign("10.0.0.1")?)?;
         Ok(remote)
+    }
+
+    /// The same with a daemon that runs by this configuration.
+    fn serving(config: fn(&Remote) -> String) -> Result<(Remote, Process)> {
+        let remote = Remote::new()?;
+        remote.bench.configure(&config(&remote))?;
+        let daemon = remote.bench.start(&["--ephemeral"])?;
+        Ok((remote, daemon))
     }
 
     fn folder(&self) -> &Path {
@@ -102,9 +113,7 @@ impl Remote {
 #[test]
 fn the_same_routes_as_on_the_socket_for_those_who_show_a_token() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
-    remote.bench.configure(&remote.encrypted())?;
-    let daemon = remote.bench.start(&["--ephemeral"])?;
+    let (remote, daemon) = Remote::serving(Remote::encrypted)?;
     let trusted = remote.authority.trusted()?;
     let mut api = Api::by(|| remote.connect(&trusted), Some(TOKEN))?;
     let socket = Api::of(&remote.bench)?;
@@ -149,10 +158,8 @@ fn the_same_routes_as_on_the_socket_for_those_who_show_a_token() -> Result<()> {
 #[test]
 fn commands_say_the_same_from_elsewhere() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
+    let (remote, _daemon) = Remote::serving(Remote::encrypted)?;
     let bench = &remote.bench;
-    bench.configure(&remote.encrypted())?;
-    let _daemon = bench.start(&["--ephemeral"])?;
     let from_elsewhere = |arguments: &[&str]| -> Result<(i32, Value)> {
         let said = remote.ask("token", "ca.pem", &[arguments, &["--json"]].concat())?;
         let document = serde_json::from_str(&said.stdout);
@@ -201,9 +208,7 @@ fn commands_say_the_same_from_elsewhere() -> Result<()> {
 #[test]
 fn what_is_wrong_with_the_way_is_told() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
-    remote.bench.configure(&remote.encrypted())?;
-    let daemon = remote.bench.start(&["--ephemeral"])?;
+    let (remote, daemon) = Remote::serving(Remote::encrypted)?;
     Authority::new("another")?.write(remote.folder(), "other.pem")?;
     write(remote.folder(), "wrong", 0o600, &TOKEN.replace('0', "1"))?;
     write(remote.folder(), "open", 0o644, TOKEN)?;
@@ -256,28 +261,61 @@ fn a_reload_brings_another_certificate_and_other_tokens_or_nothing() -> Result<(
     remote.ask("old", "another.pem", &["backend", "list"])?.refused(4, &["nobody has this token"]);
     assert_eq!(remote.ask("token", "another.pem", &["backend", "list"])?.status, 0);
 
-    // Another address, and then none.
+    // Another address, and then none: whoever asks for that where it is now is answered there.
     bench.configure(&remote.plain())?;
-    bench.json(&["reload"])?;
+    let said = remote.ask("token", "another.pem", &["reload"])?;
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
     assert_eq!(remote.ask("token", "another.pem", &["backend", "list"])?.status, 3);
     let api = format!("http://{LOCAL}");
     let token = remote.file("token");
-    let here = ["zone", "list", "--api", &api, "--token-file", &token];
-    assert_eq!(bench.ask(&here)?.status, 0);
+    let here = |command: &[&str]| {
+        bench.ask(&[command, &["--api", api.as_str(), "--token-file", token.as_str()]].concat())
+    };
+    assert_eq!(here(&["zone", "list"])?.status, 0);
     bench.configure(&bench.config(&["front"], &BACKENDS[..2]))?;
-    bench.json(&["reload"])?;
+    let said = here(&["reload"])?;
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
     assert_eq!(bench.status()?["daemon"]["api"], Value::Null);
-    bench.ask(&here)?.refused(3, &["no daemon answers", "`[api]`"]);
+    here(&["zone", "list"])?.refused(3, &["no daemon answers", "`[api]`"]);
+    Ok(())
+}
+
+#[test]
+fn an_ipv6_address_serves_too_and_a_certificate_out_of_time_is_told() -> Result<()> {
+    needs_bpf!();
+    let remote = Remote::new()?;
+    let bench = &remote.bench;
+    let listen = "[::1]:9443";
+    bench.configure(&remote.encrypted().replace(ADDRESS, listen))?;
+    remote.show(&remote.authority.sign("::1")?)?;
+    let daemon = bench.start(&["--ephemeral"])?;
+    ensure!(!daemon.log().contains("untimely"), "{}", daemon.log());
+    let (api, token, ca) = (format!("https://{listen}"), remote.file("token"), remote.file("ca.pem"));
+    let ask = |command: &[&str]| {
+        bench.ask(
+            &[command, &["--api", api.as_str(), "--token-file", token.as_str(), "--ca", ca.as_str()]]
+                .concat(),
+        )
+    };
+    let said = ask(&["zone", "list"])?;
+    assert_eq!(said.status, 0, "{}{}", said.stdout, said.stderr);
+
+    remote.show(&remote.authority.sign_expired("::1")?)?;
+    bench.json(&["reload"])?;
+    let told = "expired on 2021-01-01T00:00:00Z";
+    ensure!(daemon.log().contains("untimely") && daemon.log().contains(told), "{}", daemon.log());
+    ask(&["zone", "list"])?.refused(1, &[&format!("at {api}"), "certificate expired"]);
+    let checked = bench.json(&["check", "--host", &bench.config_file().display().to_string()])?;
+    assert_eq!((&checked["ok"], &checked["warnings"]), (&json!(true), &json!(2)), "{checked}");
+    ensure!(checked["complaints"].to_string().contains(told), "{checked}");
     Ok(())
 }
 
 #[test]
 fn files_that_are_gone_hinder_no_undoing() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
+    let (remote, daemon) = Remote::serving(Remote::plain)?;
     let bench = &remote.bench;
-    bench.configure(&remote.plain())?;
-    let daemon = bench.start(&["--ephemeral"])?;
     remote.connect_plainly()?;
     bench.configure(&bench.config(&["front"], &BACKENDS))?;
     bench.json(&["reload", "--confirm-within", "1h"])?;
@@ -325,10 +363,8 @@ fn answer(mut stream: TcpStream, bytes: &[u8]) -> String {
 #[test]
 fn nobody_is_held_up_by_clients_that_are_slow_large_or_mad() -> Result<()> {
     needs_bpf!();
-    let remote = Remote::new()?;
+    let (remote, daemon) = Remote::serving(Remote::plain)?;
     let bench = &remote.bench;
-    bench.configure(&remote.plain())?;
-    let daemon = bench.start(&["--ephemeral"])?;
     let head = format!("Host: x\r\nAuthorization: Bearer {TOKEN}\r\n");
     for (bytes, status) in [
         (format!("GET /healthz HTTP/1.1\r\n{head}\r\n"), "200"),

@@ -4,7 +4,7 @@
 mod certificates;
 mod support;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use certificates::{Authority, write};
 use lb_tests::{needs_bpf, process::wait_until};
 use std::{
@@ -151,8 +151,17 @@ fn a_page_behind_tls_and_a_password_counts_as_long_as_both_are_right() -> Result
     Ok(())
 }
 
-/// Answers probes as a server does that understands RFC 7339, with these parameters at the end of their Via.
-fn answer_probe(socket: &UdpSocket, says: &Mutex<&'static str>) -> Result<()> {
+/// What a server does that is to say something by an algorithm that it was not offered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manners {
+    /// It says nothing: it chooses among those offered (RFC 7339 section 4.2).
+    Polite,
+    /// It says it all the same.
+    Rude,
+}
+
+/// Answers probes as a server does that understands RFC 7339 and RFC 7415, with these parameters at the end of their Via.
+fn answer_probe(socket: &UdpSocket, says: &Mutex<&'static str>, manners: Manners) -> Result<()> {
     let mut bytes = [0; 2048];
     let Ok((length, from)) = socket.recv_from(&mut bytes) else { return Ok(()) };
     let request = std::str::from_utf8(&bytes[..length])?;
@@ -162,9 +171,15 @@ fn answer_probe(socket: &UdpSocket, says: &Mutex<&'static str>) -> Result<()> {
         let kept = ["From: ", "Call-ID: ", "CSeq: "].iter().any(|name| line.starts_with(name));
         if line.starts_with("Via: ") {
             // It must be asked for: `oc` without a value (RFC 7339 section 4.1), which the answer replaces.
-            let via = line.replace(";oc;oc-algo=\"loss\"", "");
-            ensure!(via != line, "no feedback is asked for: {line}");
-            answer.push_str(&format!("{via}{}\r\n", locked(says)));
+            let (via, offered) = line.split_once(";oc;oc-algo=").context("no feedback is asked for")?;
+            let says = locked(says);
+            let chosen = says.contains("\"rate\"");
+            let silent = match offered {
+                "\"loss\"" => chosen && manners == Manners::Polite,
+                "\"loss,rate\"" => false,
+                _ => bail!("neither loss nor both are offered: {line}"),
+            };
+            answer.push_str(&format!("{via}{}\r\n", if silent { "" } else { *says }));
         } else if line.starts_with("To: ") {
             answer.push_str(&format!("{line};tag=1\r\n"));
         } else if kept {
@@ -176,20 +191,27 @@ fn answer_probe(socket: &UdpSocket, says: &Mutex<&'static str>) -> Result<()> {
     Ok(())
 }
 
+/// A backend on the bench that answers probes.
+fn answer_probes(bench: &Bench, manners: Manners) -> Result<Server<&'static str>> {
+    let socket = bench.far.enter(|| UdpSocket::bind((BACKENDS[0], 5060)))??;
+    socket.set_read_timeout(Some(GLANCE))?;
+    Ok(Server::start("", move |says| {
+        if let Err(e) = answer_probe(&socket, says, manners) {
+            eprintln!("a probe: {e:#}");
+        }
+    }))
+}
+
+/// What answers to probes say is wanted.
+const FEEDBACK: &str = "[health]\nprobe = \"options\"\n[controller]\nwarm_up = \"0s\"\n[[telemetry]]\n\
+                        name = \"feedback\"\ntype = \"overload-control\"\nbackends = [\"sw1\"]\n";
+
 #[test]
 fn feedback_in_answers_to_probes_lowers_the_limit_to_a_tenth_at_most_and_expires() -> Result<()> {
     needs_bpf!();
     let bench = Bench::new()?;
-    let socket = bench.far.enter(|| UdpSocket::bind((BACKENDS[0], 5060)))??;
-    socket.set_read_timeout(Some(GLANCE))?;
-    let server = Server::start("", move |says| {
-        if let Err(e) = answer_probe(&socket, says) {
-            eprintln!("a probe: {e:#}");
-        }
-    });
-    let more = "[health]\nprobe = \"options\"\n[controller]\nwarm_up = \"0s\"\n[[telemetry]]\nname = \"feedback\"\n\
-                type = \"overload-control\"\nbackends = [\"sw1\"]\n";
-    bench.configure(&(bench.config(&["front"], &BACKENDS[..1]) + more))?;
+    let server = answer_probes(&bench, Manners::Polite)?;
+    bench.configure(&(bench.config(&["front"], &BACKENDS[..1]) + FEEDBACK))?;
     let _daemon = bench.start(&["--ephemeral"])?;
     until(&bench, "it is asked, and says nothing", |limit, why| {
         limit == 100 && why.contains("feedback: no sample yet")
@@ -201,8 +223,6 @@ fn feedback_in_answers_to_probes_lowers_the_limit_to_a_tenth_at_most_and_expires
     until(&bench, "a tenth is left", |limit, why| limit == 10 && why.contains("feedback: share 0.00"))?;
     // The same again is not news: it expires although answers go on.
     until(&bench, "it expires", |limit, why| limit > 10 && why.contains("feedback: stale, "))?;
-    server.now(";oc=30;oc-algo=\"rate\";oc-validity=10000;oc-seq=3.1");
-    until(&bench, "a rate", |limit, why| limit <= 30 && why.contains("feedback: max_cps 30"))?;
     // It is no longer overloaded (RFC 7339 section 4.3).
     server.now(";oc=0;oc-algo=\"loss\";oc-validity=0;oc-seq=4.1");
     until(&bench, "it rises", |limit, why| limit > 30 && why.contains("feedback: share 1.00"))?;
@@ -210,4 +230,27 @@ fn feedback_in_answers_to_probes_lowers_the_limit_to_a_tenth_at_most_and_expires
     server.now(";oc=101;oc-algo=\"loss\";oc-validity=10000;oc-seq=5.1");
     until(&bench, "a loss of more than all", |limit, _| limit >= 30)?;
     Ok(())
+}
+
+#[test]
+fn a_rate_is_offered_where_it_is_wanted_and_becomes_a_limit() -> Result<()> {
+    needs_bpf!();
+    const RATE: &str = ";oc=30;oc-algo=\"rate\";oc-validity=10000;oc-seq=1.1";
+    let bench = Bench::new()?;
+    let config = bench.config(&["front"], &BACKENDS[..1]) + FEEDBACK;
+    bench.configure(&config)?;
+    let rude = answer_probes(&bench, Manners::Rude)?;
+    rude.now(RATE);
+    let _daemon = bench.start(&["--ephemeral"])?;
+    until(&bench, "what was not offered is refused", |limit, why| {
+        limit == 100 && why.contains("feedback: no sample yet: oc-algo: ") && why.contains("was not offered")
+    })?;
+    drop(rude);
+
+    let polite = answer_probes(&bench, Manners::Polite)?;
+    polite.now(RATE);
+    bench.configure(&(config + "algorithms = [\"loss\", \"rate\"]\n"))?;
+    let said = bench.ask(&["reload"])?;
+    ensure!(said.status == 0, "{}{}", said.stdout, said.stderr);
+    until(&bench, "a rate", |limit, why| limit == 30 && why.contains("feedback: max_cps 30"))
 }

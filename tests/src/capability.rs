@@ -23,12 +23,15 @@ pub fn bpf_and_namespaces() -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the test may go on. Otherwise says loudly that it is skipped.
+/// What the test needs to go on. If there is only a reason why it is not there, says loudly that the test is skipped.
 ///
 /// # Panics
 /// Where `CI` is set to something other than `false`, 0 or nothing: there nothing is skipped.
-pub fn may_run(test: &str) -> bool {
-    let Err(reason) = bpf_and_namespaces() else { return true };
+pub fn given<T>(test: &str, needed: Result<T, String>) -> Option<T> {
+    let reason = match needed {
+        Ok(needed) => return Some(needed),
+        Err(reason) => reason,
+    };
     let ci = env::var("CI").unwrap_or_default();
     assert!(
         matches!(ci.as_str(), "" | "0" | "false"),
@@ -36,15 +39,24 @@ pub fn may_run(test: &str) -> bool {
     );
     // Not eprintln, which the test harness swallows.
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {reason}");
-    false
+    None
+}
+
+/// What a test needs, `Result<T, String>`; returns `Ok(())` from the test when the machine does not have it.
+#[macro_export]
+macro_rules! needs {
+    ($needed:expr) => {
+        match $crate::capability::given(std::thread::current().name().unwrap_or("a test"), $needed) {
+            Some(needed) => needed,
+            None => return Ok(()),
+        }
+    };
 }
 
 /// Returns `Ok(())` from the test when the machine cannot run it.
 #[macro_export]
 macro_rules! needs_bpf {
     () => {
-        if !$crate::capability::may_run(std::thread::current().name().unwrap_or("a test")) {
-            return Ok(());
-        }
+        $crate::needs!($crate::capability::bpf_and_namespaces())
     };
 }

@@ -11,7 +11,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 const KEY: HashKey = HashKey::from_bytes(*b"named cases' key");
 
 static PROBES: LazyLock<Option<Mutex<Probes>>> = LazyLock::new(|| {
-    capability::may_run("the named cases in the kernel")
+    capability::given("the named cases in the kernel", capability::bpf_and_namespaces())
+        .is_some()
         .then(|| Mutex::new(Probes::load(&SCAN, KEY).expect("the probes load")))
 });
 

@@ -18,7 +18,7 @@
 //! * [`telemetry`]: what servers say of themselves, and ways to fail at that. [`guest`]: somebody who is logged in.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
-//! * [`capability`]: saying out loud why a test cannot run here.
+//! * [`capability`]: saying out loud why a test cannot run here. [`cgroup`]: where there is no memory left.
 //! * [`docs`]: the documentation as tests read it. [`schema`]: JSON held against its description.
 //!
 //! Deliberately absent: anything that decides how a packet is steered.
@@ -29,6 +29,7 @@ pub mod calls;
 pub mod capability;
 pub mod capacity;
 pub mod case;
+pub mod cgroup;
 pub mod cleanup;
 pub mod command;
 pub mod configuration;

@@ -1,6 +1,6 @@
 //! BPF programs as the kernel shows them.
 
-use crate::{netns::Namespace, process::wait_until};
+use crate::netns::Namespace;
 use anyhow::{Context, Result, anyhow};
 use aya::{
     Ebpf, EbpfLoader,
@@ -10,7 +10,6 @@ use aya::{
 use std::{
     fs,
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    time::Duration,
 };
 
 /// Leaves every packet to the host, at the far end of a veth pair. A veth takes frames from XDP_TX and redirects only
@@ -71,16 +70,6 @@ pub fn attached(namespace: &Namespace, device: &str) -> Result<Option<Attached>>
         other => return Err(anyhow!("{device} has an XDP program in a mode that is not known: {other:?}")),
     };
     Ok(Some(Attached { mode, id: u32::try_from(id)? }))
-}
-
-/// Waits until a device has no XDP program: the kernel takes one off some time after the last that held its link is gone, a
-/// process or a pin (its inode is freed after a grace period of RCU).
-///
-/// # Errors
-/// When there is no such device, or the program stays.
-pub fn wait_until_bare(namespace: &Namespace, device: &str) -> Result<()> {
-    let patience = Duration::from_secs(20);
-    wait_until(&format!("{device} has no program"), patience, || Ok(attached(namespace, device)?.is_none()))
 }
 
 /// Makes the kernel count the run time of BPF programs until dropped.

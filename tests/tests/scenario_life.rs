@@ -3,16 +3,18 @@
 use anyhow::{Context, Result};
 use lb_common::verdict::Verdict;
 use lb_tests::{
+    cgroup::Starving,
     command::run_words,
     daemon::{Config, Node},
-    needs_bpf,
+    needs, needs_bpf,
     process::{Process, wait_until},
-    program::{attached, wait_until_bare},
+    program::attached,
     sipp::{Caller, Load, Server, scenario::Scenario},
     topology::{FRONT, Forwarding, Lab},
 };
 use rustix::process::Signal;
-use std::{env, thread, time::Duration};
+use serde_json::Value;
+use std::{env, os::unix::process::ExitStatusExt, thread, time::Duration};
 
 const LIFETIME: Duration = Duration::from_secs(90);
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -43,8 +45,38 @@ fn killing_the_daemon_costs_no_call_and_the_next_one_adopts() -> Result<()> {
     assert_eq!((made.ok, made.failed), (2400, 0), "{}", second.last_words());
 
     second.end();
-    wait_until_bare(&lab.balancer, FRONT).context("an ephemeral run detaches at its end")?;
+    assert_eq!(attached(&lab.balancer, FRONT)?, None, "an ephemeral run detaches at its end");
     assert!(!node.pins.exists(), "and leaves no pins");
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_is_killed_for_want_of_memory_costs_no_call_and_the_next_one_adopts() -> Result<()> {
+    needs_bpf!();
+    let starving = needs!(Starving::new("starving"));
+    let lab = Lab::new(Forwarding::Nat, 2)?;
+    let _servers = Server::start_all(&lab, Scenario::Call, LIFETIME)?;
+    let node = Node::new(&lab, &Config::of(&lab))?;
+    let first = node.start(&[])?;
+    let program = attached(&lab.balancer, FRONT)?.map(|a| a.id);
+    let caller = Caller::start(&lab, &Load::calls(800, 400).holding(Duration::from_secs(1)))?;
+    until_calls(&caller, 100)?;
+
+    starving.take_in(first.pid())?;
+    // It needs some memory to answer.
+    node.ask(&["status"])?;
+    let end = first.wait(PATIENCE)?;
+    assert_eq!((end.signal(), starving.kills()?), (Some(Signal::KILL.as_raw()), 1), "{}", first.last_words());
+    let status = node.status()?;
+    assert_eq!((&status["state"], &status["daemon"]), (&"degraded".into(), &Value::Null), "{status}");
+    assert_eq!(attached(&lab.balancer, FRONT)?.map(|a| a.id), program, "the program stays");
+    until_calls(&caller, 500)?;
+
+    let dialogs = node.dialogs()?;
+    let second = node.start(&["--ephemeral"])?;
+    assert!(node.dialogs()? >= dialogs, "the second daemon goes on with the dialogs of the first");
+    let made = caller.wait()?;
+    assert_eq!((made.ok, made.failed), (800, 0), "{}", second.last_words());
     Ok(())
 }
 
@@ -61,7 +93,7 @@ fn a_daemon_that_ends_leaves_the_data_plane_until_it_is_detached() -> Result<()>
     assert_eq!((made.ok, made.failed), (200, 0));
 
     node.succeed(&["detach"])?;
-    wait_until_bare(&lab.balancer, FRONT)?;
+    assert_eq!(attached(&lab.balancer, FRONT)?, None);
     node.succeed(&["detach"])?;
     Ok(())
 }

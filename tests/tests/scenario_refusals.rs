@@ -5,7 +5,7 @@ use lb_tests::{
     daemon::{Config, Node},
     needs_bpf,
     process::Process,
-    program::{PassProgram, attached, wait_until_bare},
+    program::{PassProgram, attached},
     topology::{BACK, FRONT, Forwarding, Lab},
 };
 use std::{fs, os::unix::process::ExitStatusExt, time::Duration};
@@ -42,7 +42,7 @@ fn an_interface_that_carries_another_program() -> Result<()> {
     let words = refused(&node, 1)?;
     assert!(words.contains(BACK) && words.contains("XDP"), "{words}");
     assert_eq!(attached(&lab.balancer, BACK)?, Some(theirs), "the other program stays");
-    wait_until_bare(&lab.balancer, FRONT)?;
+    assert_eq!(attached(&lab.balancer, FRONT)?, None);
     Ok(())
 }
 

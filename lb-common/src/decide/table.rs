@@ -14,6 +14,7 @@ use super::{
 use crate::{
     limits::CLAIM_ATTEMPTS,
     map::dialog::{self, BUCKET_SLOTS, DialogKey, Evidence, Phase, State},
+    sip::swar::is_zero,
 };
 
 /// The two buckets of a dialog; never the same.
@@ -40,12 +41,6 @@ pub const fn homes(key: &DialogKey, mask: u32) -> Homes {
     // The call key's upper half chooses in the ring. An odd distance: the two differ.
     let distance = (mixed >> 32) as u32 & (PAGE_BUCKETS - 1) | 1;
     Homes { first: first & mask, second: (first ^ distance) & mask }
-}
-
-/// 1 if a number is 0, else 0. Arithmetic, because every branch is a path that the kernel's verifier walks.
-#[inline(always)]
-const fn is_zero(number: u64) -> u32 {
-    (!(number | number.wrapping_neg()) >> 63) as u32
 }
 
 /// 1 if a state steers packets, else 0.

@@ -7,7 +7,7 @@ mod notes;
 mod parameter;
 mod retry_after;
 mod start_line;
-mod swar;
+pub(crate) mod swar;
 mod token;
 mod user;
 mod window;

@@ -84,7 +84,7 @@ pub(super) const fn first_of_block(block: [u64; 4], byte: u8) -> u32 {
 
 /// 1 if a number is 0, else 0. Arithmetic, because every branch is a path that the kernel's verifier walks.
 #[inline(always)]
-pub(super) const fn is_zero(number: u64) -> u32 {
+pub(crate) const fn is_zero(number: u64) -> u32 {
     (!(number | number.wrapping_neg()) >> 63) as u32
 }
 

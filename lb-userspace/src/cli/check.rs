@@ -5,7 +5,7 @@ use super::{
     output::{Output, grouped},
 };
 use crate::{
-    config::{Config, Loaded, Severity},
+    config::{Complaints, Config, Loaded, Severity},
     control::{file, start},
     dataplane::{adopt, attach, host, layout::Layout, neighbours::Neighbours, pins::PinDir},
     failure::{Failure, Kind},
@@ -56,9 +56,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Fa
     let mut warnings = None;
     let loaded = file::load(&arguments.file, |w| warnings = Some(w.clone()))?;
     let config = &loaded.config;
-    let warnings = warnings.unwrap_or_default();
-    let mut text = warnings.render(false);
-    let findings = if arguments.host { look_at_host(&loaded, &arguments.file, context)? } else { Vec::new() };
+    let mut warnings = vec![warnings.unwrap_or_default()];
+    let findings = if arguments.host {
+        look_at_host(&loaded, &arguments.file, context, |more| warnings.push(more.clone()))?
+    } else {
+        Vec::new()
+    };
+    let shown = warnings.iter().filter(|some| !some.is_empty()).map(|some| some.render(false));
+    let mut text = shown.collect::<Vec<_>>().join("\n");
     for finding in &findings {
         match &finding.failure {
             None => match &finding.note {
@@ -77,10 +82,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<Output, Fa
     if good {
         text.push_str(&format!("{}: {}\n", arguments.file.display(), summary(config)));
     }
-    let warned = warnings.complaints.iter().filter(|c| c.severity == Severity::Warning).count();
+    let complaints: Vec<_> = warnings.iter().flat_map(|some| &some.complaints).collect();
+    let warned = complaints.iter().filter(|c| c.severity == Severity::Warning).count();
     let mut output = Output::new("ok", &good, text)?
         .with("file", &arguments.file)?
-        .with("complaints", &warnings.complaints)?
+        .with("complaints", &complaints)?
         .with("warnings", &warned)?
         .with("host", &findings)?;
     output.status = if good { 0 } else { Kind::Bad.exit_status() };
@@ -97,7 +103,12 @@ fn summary(config: &Config) -> String {
     )
 }
 
-fn look_at_host(loaded: &Loaded, path: &Path, context: &Context) -> Result<Vec<Finding>, Failure> {
+fn look_at_host(
+    loaded: &Loaded,
+    path: &Path,
+    context: &Context,
+    warn: impl FnOnce(&Complaints),
+) -> Result<Vec<Finding>, Failure> {
     let config = &loaded.config;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -111,7 +122,7 @@ fn look_at_host(loaded: &Loaded, path: &Path, context: &Context) -> Result<Vec<F
             finding("bpf file system", bpffs(pins)),
             earlier_run(pins, config.dialogs.max, context.layouts),
             finding("IP forwarding", host::check_forwarding(config)),
-            finding("files of the API", file::access(loaded, path).map(drop)),
+            finding("files of the API", file::access(loaded, path, warn).map(drop)),
         ];
         match Neighbours::connect().await {
             Ok((neighbours, _)) => {

@@ -5,7 +5,9 @@ use super::{
     complaint::{Code, Complaints},
     load::Loaded,
     report::{Report, Words, quoted, words},
+    untimely::untimely,
 };
+use jiff::Timestamp;
 use std::{
     fmt,
     fs::OpenOptions,
@@ -49,20 +51,27 @@ impl fmt::Debug for Access {
 }
 
 /// Reads the files that `[api]` of a configuration names; `None`: there is no `[api]`. `file_name` is what complaints call the
-/// configuration.
+/// configuration, and `now` the time of day. With it comes what somebody should know about these files.
 ///
 /// # Errors
 /// Every file that cannot be used.
-pub fn access(loaded: &Loaded, file_name: &str) -> Result<Option<Access>, Complaints> {
-    let Some(api) = &loaded.config.api else { return Ok(None) };
+pub fn access(
+    loaded: &Loaded,
+    file_name: &str,
+    now: Timestamp,
+) -> Result<(Option<Access>, Complaints), Complaints> {
+    let Some(api) = &loaded.config.api else { return Ok((None, Complaints::default())) };
     let mut report = Report::new(file_name, &loaded.text);
-    match read(api, &loaded.text, &mut report) {
-        Some(access) if !report.refuses() => Ok(Some(access)),
-        _ => Err(report.finish(false)),
+    let access = read(api, &loaded.text, now, &mut report);
+    let refused = report.refuses();
+    let complaints = report.finish(false);
+    match access {
+        Some(access) if !refused => Ok((Some(access), complaints)),
+        _ => Err(complaints),
     }
 }
 
-fn read(api: &Api, text: &str, report: &mut Report<'_>) -> Option<Access> {
+fn read(api: &Api, text: &str, now: Timestamp, report: &mut Report<'_>) -> Option<Access> {
     // It was parsed before; a value's place is found again.
     let root = toml_span::parse(text).ok();
     let place = |key: &str| {
@@ -84,7 +93,7 @@ fn read(api: &Api, text: &str, report: &mut Report<'_>) -> Option<Access> {
         );
         report.error(Code::BadFile, place("read_token_file"), words);
     }
-    let tls = api.identity.as_ref().map(|identity| tls(identity, place, report));
+    let tls = api.identity.as_ref().map(|identity| tls(identity, now, place, report));
     // The outer `None`: not named; the inner: not usable, and told.
     let read_token = match read_token {
         Some(read) => Some(read?),
@@ -97,10 +106,18 @@ fn read(api: &Api, text: &str, report: &mut Report<'_>) -> Option<Access> {
     Some(Access { listen: api.listen, token: full?, read_token, tls })
 }
 
-fn tls(identity: &Identity, place: impl Fn(&str) -> Span, report: &mut Report<'_>) -> Option<ServerConfig> {
+fn tls(
+    identity: &Identity,
+    now: Timestamp,
+    place: impl Fn(&str) -> Span,
+    report: &mut Report<'_>,
+) -> Option<ServerConfig> {
     let chain = certificates(&identity.certificate)
         .map_err(|words| report.error(Code::BadFile, place("certificate"), words));
     let key = key(&identity.key).map_err(|words| report.error(Code::BadFile, place("key"), words));
+    for words in chain.iter().flatten().filter_map(|one| untimely(one, now, &shown(&identity.certificate))) {
+        report.warn(Code::Untimely, place("certificate"), words);
+    }
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain.ok()?, key.ok()?);
     config
         .map_err(|e| {

@@ -1,13 +1,13 @@
 //! `[api]`: what is taken, what is complained about at which line, and the same for the files that it names.
 
 use super::{
-    Api, Code,
+    Access, Api, Code,
     Code::*,
-    Complaints, Identity, Loaded, access, parse,
+    Complaints, Identity, Loaded, Severity, access, parse,
     telemetry_tests::{Case, FILE},
     token,
 };
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
@@ -66,7 +66,7 @@ pub(super) const BROKEN: &[Case] = &[
 ];
 
 fn codes_and_lines(complaints: &Complaints) -> Vec<(Code, usize)> {
-    let errors = complaints.complaints.iter().filter(|c| c.severity == super::Severity::Error);
+    let errors = complaints.complaints.iter().filter(|c| c.severity == Severity::Error);
     errors.map(|c| (c.code, c.line)).collect()
 }
 
@@ -119,7 +119,7 @@ impl Files {
 
     /// The complaints, which must be about one file.
     fn only(&self) -> super::Complaint {
-        let complaints = access(&self.loaded, "f.toml").expect_err("a file is wrong");
+        let complaints = read(&self.loaded).expect_err("a file is wrong");
         assert_eq!(complaints.len(), 1, "{complaints}");
         let complaint = complaints.complaints[0].clone();
         assert!(complaint.code == BadFile && !complaint.reason.is_empty(), "{complaint:?}");
@@ -127,18 +127,39 @@ impl Files {
     }
 }
 
-fn made() -> CertifiedKey<rcgen::KeyPair> {
+/// What the files open, at some time in the year 2026.
+fn read(loaded: &Loaded) -> Result<(Option<Access>, Complaints), Complaints> {
+    access(loaded, "f.toml", "2026-06-01T12:00:00Z".parse().expect("a time"))
+}
+
+fn made() -> CertifiedKey<KeyPair> {
     generate_simple_self_signed(["lb1.example.com".to_owned()]).expect("a certificate")
 }
 
 #[test]
 fn files_that_are_right_are_read() {
     let files = Files::new();
-    let access = access(&files.loaded, "f.toml").unwrap().unwrap();
+    let (access, warnings) = read(&files.loaded).unwrap();
+    let access = access.unwrap();
+    assert!(warnings.is_empty(), "{warnings}");
     assert_eq!((access.token.as_str(), access.read_token.as_deref()), (TOKEN, Some(READ_TOKEN)));
     assert!(access.tls.is_some());
     assert!(!format!("{access:?}").contains(TOKEN), "{access:?}");
-    assert!(super::access(&loaded(""), "f.toml").unwrap().is_none());
+    assert!(read(&loaded("")).unwrap().0.is_none());
+}
+
+#[test]
+fn a_certificate_whose_time_is_not_now_is_taken_with_a_warning() {
+    let (mut params, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+    (params.not_before, params.not_after) = (date_time_ymd(2025, 1, 1), date_time_ymd(2026, 6, 1));
+    let files = Files::new();
+    files.write("cert", 0o644, &params.self_signed(&key).unwrap().pem());
+    files.write("key", 0o600, &key.serialize_pem());
+    let (access, warnings) = read(&files.loaded).unwrap();
+    assert!(access.is_some_and(|access| access.tls.is_some()));
+    let [warning] = &warnings.complaints[..] else { panic!("{warnings}") };
+    assert_eq!((warning.severity, warning.code, warning.line), (Severity::Warning, Untimely, 24));
+    assert!(warning.message.ends_with(" expired on 2026-06-01T00:00:00Z"), "{warning:?}");
 }
 
 /// File, mode, contents; the line complained about, and words of the complaint.
@@ -190,7 +211,7 @@ fn files_that_cannot_be_read_or_do_not_go_together_are_told_all_at_once() {
     fs::create_dir(files.path("read")).unwrap();
     make_pipe(&files.path("cert"));
     files.write("key", 0o644, "");
-    let complaints = access(&files.loaded, "f.toml").expect_err("nothing is right");
+    let complaints = read(&files.loaded).expect_err("nothing is right");
     let lines: Vec<usize> = complaints.complaints.iter().map(|c| c.line).collect();
     assert_eq!(lines, [22, 23, 24, 25], "{complaints}");
     assert!(complaints.render(false).contains("f.toml:22:"), "{complaints}");

@@ -111,7 +111,7 @@ fn names(draft: &Draft, report: &mut Report<'_>) {
     once(draft.backends.iter().filter_map(|b| b.name.as_ref()), Code::DuplicateName, "backend", report);
 }
 
-fn once<'a, T: Ord + Hash + ToString + 'a>(
+pub(super) fn once<'a, T: Ord + Hash + ToString + 'a>(
     values: impl IntoIterator<Item = &'a Spanned<T>>,
     code: Code,
     what: &str,

@@ -59,6 +59,8 @@ codes! {
     BadPath = "bad-path";
     /// A file that the configuration names cannot be used.
     BadFile = "bad-file";
+    /// The time of a certificate is over, or has not come.
+    Untimely = "untimely";
     /// Secrets would cross the network for everybody to see.
     NotEncrypted = "not-encrypted";
     /// Planned, but not in this version.

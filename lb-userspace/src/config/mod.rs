@@ -26,6 +26,7 @@ mod service;
 mod syntax;
 mod telemetry;
 mod template;
+mod untimely;
 mod values;
 
 pub use access::{Access, access, token};
@@ -36,7 +37,7 @@ pub use load::{Loaded, MAX_FILE, load, parse};
 pub use probing::{Accepted, How, Probing};
 pub use report::Words;
 pub use service::{Forwarding, FullAfterRefusal, HashBy, Overflow, Policy, Service, Tier};
-pub use telemetry::{Control, Login, Place, Source, Telemetry, Url};
+pub use telemetry::{Algorithm, Control, Login, Place, Source, Telemetry, Url};
 pub use template::{Answers, template};
 
 use lb_common::limits;
@@ -94,6 +95,16 @@ impl Config {
             }
         }
         names
+    }
+
+    /// The source that hears what this backend says in answers to probes, the first of them, and what its probes offer.
+    pub fn overload_control(&self, backend: &str) -> Option<(&Telemetry, &[Algorithm])> {
+        self.telemetry.iter().filter(|t| t.backends.iter().any(|b| b == backend)).find_map(|telemetry| {
+            match &telemetry.source {
+                Source::OverloadControl { algorithms } => Some((telemetry, algorithms.as_slice())),
+                _ => None,
+            }
+        })
     }
 }
 

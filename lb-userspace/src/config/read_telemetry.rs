@@ -1,12 +1,13 @@
 //! `[controller]` and `[[telemetry]]`: every key by itself, and what must hold between them.
 
 use super::{
+    check::once,
     complaint::Code,
     draft::{ControlDraft, Draft, TelemetryDraft},
     read::required_name,
     report::{Report, quoted, words},
     section::{Section, integer, path, table, text, texts, wrong_type},
-    telemetry::{Control, Login, Place, Source, Url},
+    telemetry::{Algorithm, Control, Login, Place, Source, Url},
     values,
 };
 use crate::telemetry::mapping::{self, Figure, Mapping};
@@ -25,7 +26,7 @@ const LONGEST_WARM_UP: Duration = Duration::from_secs(3600);
 const MOST_LEGS: u32 = 10;
 
 /// All keys; the first five mean something for every type.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "name",
     "type",
     "backends",
@@ -39,6 +40,7 @@ const KEYS: [&str; 16] = [
     "ca_file",
     "address",
     "send",
+    "algorithms",
     "interval",
     "timeout",
     "valid",
@@ -51,7 +53,7 @@ const TYPES: [(&str, &[&str]); 5] = [
     ),
     ("agent", &["address", "send", "interval", "timeout", "valid"]),
     ("freeswitch", &["address", "password_file", "timeout", "valid"]),
-    ("overload-control", &[]),
+    ("overload-control", &["algorithms"]),
     ("push", &["valid"]),
 ];
 
@@ -238,7 +240,7 @@ fn source(section: &Section<'_, '_>, kind: &str, report: &mut Report<'_>) -> Opt
                 password.and_then(|v| path(v, "\"/etc/sipsteer/freeswitch.password\"", report));
             Some(Source::Freeswitch { address: address?, password_file: password_file?.value })
         }
-        "overload-control" => Some(Source::OverloadControl),
+        "overload-control" => Some(Source::OverloadControl { algorithms: algorithms(section, report)? }),
         _ => Some(Source::Push),
     }
 }
@@ -259,6 +261,31 @@ fn right<T>(
         );
     })
     .ok()
+}
+
+/// `algorithms`, in the order in which they are written.
+fn algorithms(section: &Section<'_, '_>, report: &mut Report<'_>) -> Option<Vec<Algorithm>> {
+    const EXAMPLE: &str = "[\"loss\", \"rate\"]";
+    let Some(value) = section.get("algorithms") else { return Some(Algorithm::USUAL.to_vec()) };
+    let Some(items) = value.as_array() else {
+        wrong_type(value, "a list of algorithms", &format!("write for instance {EXAMPLE}"), report);
+        return None;
+    };
+    let choices = Algorithm::ALL.map(|algorithm| (algorithm.word(), Some(algorithm)));
+    let read = |item: &Value<'_>, report: &mut Report<'_>| {
+        values::choice(item, "algorithm", &choices, "", report).map(|a| Spanned::with_span(a, item.span))
+    };
+    let read: Option<Vec<Spanned<Algorithm>>> =
+        items.iter().map(|item| read(item, report)).collect::<Vec<_>>().into_iter().collect();
+    let read = read?;
+    once(&read, Code::DuplicateItem, "algorithm", report);
+    if !read.iter().any(|algorithm| algorithm.value == Algorithm::Loss) {
+        let reason = "whoever understands overload control offers it (RFC 7339 section 4.2)";
+        let words = words("\"loss\" is not among the algorithms", reason, format!("write {EXAMPLE}"));
+        report.error(Code::UnknownValue, value.span, words);
+        return None;
+    }
+    Some(read.into_iter().map(|algorithm| algorithm.value).collect())
 }
 
 fn place(section: &Section<'_, '_>, example: &str, report: &mut Report<'_>) -> Option<Place> {

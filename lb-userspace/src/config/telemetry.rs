@@ -1,7 +1,12 @@
 //! What `[controller]` and `[[telemetry]]` are made of: how backends are fed, and who says how they are.
 
 use crate::telemetry::mapping::Mapping;
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// `[controller]`, all optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +74,21 @@ pub enum Source {
         password_file: PathBuf,
     },
     /// `overload-control`: what answers to probes say (RFC 7339).
-    OverloadControl,
+    OverloadControl {
+        /// `algorithms`: what probes offer, `loss` among it.
+        algorithms: Vec<Algorithm>,
+    },
     /// `push`: reports that come by the API.
     Push,
+}
+
+/// How a server says what it can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Algorithm {
+    /// Which part of the requests it does not want (RFC 7339 section 7).
+    Loss,
+    /// How many requests it wants in a second (RFC 7415).
+    Rate,
 }
 
 /// Name and password for HTTP's basic authentication.
@@ -107,9 +124,10 @@ impl Place {
     /// What stands for `{host}` in a configuration.
     pub const HOST: &'static str = "{host}";
 
-    /// Reads `host:port`; without a port it is `usual`, where there is one.
+    /// Reads `host:port`; without a port it is `usual`, where there is one. An IPv6 address stands in brackets (RFC 3986 section
+    /// 3.2.2).
     pub fn parse(text: &str, usual: Option<u16>) -> Result<Place, &'static str> {
-        let (host, port) = match text.rsplit_once(':') {
+        let (host, port) = match text.rsplit_once(':').filter(|_| !text.ends_with(']')) {
             Some((host, port)) => (host, port.parse().ok().filter(|port| *port > 0)),
             None => (text, usual),
         };
@@ -117,10 +135,15 @@ impl Place {
         if host == Place::HOST {
             return Ok(Place { host: None, port });
         }
+        if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            let address: Ipv6Addr =
+                address.parse().map_err(|_| "what stands in brackets is no IPv6 address")?;
+            return Ok(Place { host: Some(address.to_string()), port });
+        }
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
         let right = !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
         if !right {
-            return Err("the host is no name and no IPv4 address");
+            return Err("the host is no name and no address");
         }
         Ok(Place { host: Some(host.to_owned()), port })
     }
@@ -159,15 +182,39 @@ impl Source {
             Source::Prometheus { .. } => "prometheus",
             Source::Agent { .. } => "agent",
             Source::Freeswitch { .. } => "freeswitch",
-            Source::OverloadControl => "overload-control",
+            Source::OverloadControl { .. } => "overload-control",
             Source::Push => "push",
         }
     }
 }
 
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 2] = [Algorithm::Loss, Algorithm::Rate];
+    /// What is offered if nobody says otherwise.
+    pub const USUAL: [Algorithm; 1] = [Algorithm::Loss];
+
+    /// Its name in `oc-algo` (RFC 7339 section 4.2).
+    pub const fn word(self) -> &'static str {
+        match self {
+            Algorithm::Loss => "loss",
+            Algorithm::Rate => "rate",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host.as_deref().unwrap_or(Place::HOST), self.port)
+        match &self.host {
+            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            host => write!(f, "{}:{}", host.as_deref().unwrap_or(Place::HOST), self.port),
+        }
     }
 }
 
@@ -199,11 +246,26 @@ mod tests {
             "http://a/b c",
             "http://a/#b",
             "http://{hostess}/",
-            "http://[::1]/",
+            "http://[::1/",
+            "http://::1]/",
+            "http://[]/",
+            "http://[10.0.0.1]/",
+            "http://[::1]x/",
+            "http://[::1]:0/",
+            "http://[fe80::1%eth0]/",
+            "http://::1:80/",
         ] {
             assert!(Url::parse(wrong).is_err(), "{wrong}");
         }
         assert_eq!(Place::parse("{host}:8021", None).unwrap().to_string(), "{host}:8021");
+        for (text, host, shown) in [
+            ("http://[::1]/", "::1", "[::1]:80"),
+            ("https://[2001:DB8:0::1]:9443", "2001:db8::1", "[2001:db8::1]:9443"),
+        ] {
+            let place = Url::parse(text).unwrap().place;
+            assert_eq!((place.host_for(backend).as_str(), place.to_string().as_str()), (host, shown));
+        }
+        assert!(Place::parse("[::1]", None).is_err(), "it has no port");
         assert!(Place::parse("{host}", None).is_err() && Place::parse("", Some(1)).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! `[controller]` and `[[telemetry]]`: what is taken, and what is complained about at which line.
 
 use super::{
+    Algorithm,
     Code::{self, *},
     Config, Control, Login, Severity, Source, Telemetry, parse,
 };
@@ -22,6 +23,10 @@ fn only(text: &str) -> Telemetry {
     telemetry
 }
 
+fn overload(algorithms: &[Algorithm]) -> Source {
+    Source::OverloadControl { algorithms: algorithms.to_vec() }
+}
+
 #[test]
 fn every_type_has_its_defaults() {
     let seconds = Duration::from_secs;
@@ -38,7 +43,7 @@ fn every_type_has_its_defaults() {
     );
     assert_eq!((freeswitch.valid, freeswitch.legs), (seconds(60), 2));
     assert_eq!(only("type = 'push'\nzone = 'uk'\nvalid = '2s'\n").source, Source::Push);
-    assert_eq!(only("type = 'overload-control'\nzone = 'uk'\n").source, Source::OverloadControl);
+    assert_eq!(only("type = 'overload-control'\nzone = 'uk'\n").source, overload(&[Algorithm::Loss]));
     assert_eq!(config("").control, Control::default());
     let control = config("[controller]\nwarm_up = '0s'\ncpu_target = 0.5\npanic_threshold = 0\n").control;
     assert_eq!(control, Control { warm_up: Duration::ZERO, cpu_target: 512, panic_threshold: 0 });
@@ -57,6 +62,28 @@ fn a_map_goes_over_a_profile_and_a_login_has_both_halves() {
     assert_eq!(names, ["calls", "rate(asterisk_calls_sum)", "idle_percent(idle)"]);
     assert_eq!(login, Some(Login { username: "u".into(), password_file: "/etc/p".into() }));
     assert_eq!(ca_file, Some("/etc/ca.pem".into()));
+}
+
+#[test]
+fn algorithms_are_offered_in_the_order_of_the_file_to_the_backends_that_are_named() {
+    use Algorithm::{Loss, Rate};
+    for (written, algorithms) in
+        [("['loss']", &[Loss][..]), ("['loss', 'rate']", &[Loss, Rate]), ("['rate', 'loss']", &[Rate, Loss])]
+    {
+        let text = format!("type = 'overload-control'\nzone = 'uk'\nalgorithms = {written}\n");
+        assert_eq!(only(&text).source, overload(algorithms), "{written}");
+    }
+    let source = |name: &str, kind: &str, more: &str| {
+        format!("[[telemetry]]\nname = '{name}'\ntype = '{kind}'\nzone = 'germany'\n{more}")
+    };
+    let both = config(
+        &(source("p", "push", "")
+            + &source("a", "overload-control", "algorithms = ['loss', 'rate']\n")
+            + &source("b", "overload-control", "")),
+    );
+    let (first, offered) = both.overload_control("sw2").unwrap();
+    assert_eq!((first.name.as_str(), offered), ("a", &[Loss, Rate][..]), "the first counts");
+    assert_eq!(both.overload_control("sw1"), None);
 }
 
 /// What stands from line 20 on, and which complaints come at which lines.
@@ -85,6 +112,26 @@ pub(super) const BROKEN: &[Case] = &[
     (
         "[[telemetry]]\nname = 'a'\ntype = 'push'\nzone = 'uk'\n[[telemetry]]\nname = 'a'\ntype = 'push'\nzone = 'uk'\n",
         &[(DuplicateName, 25)],
+    ),
+    (
+        "[[telemetry]]\nname = 'a'\ntype = 'overload-control'\nzone = 'uk'\nalgorithms = 'loss'\n",
+        &[(WrongType, 24)],
+    ),
+    (
+        "[[telemetry]]\nname = 'a'\ntype = 'overload-control'\nzone = 'uk'\nalgorithms = []\n",
+        &[(UnknownValue, 24)],
+    ),
+    (
+        "[[telemetry]]\nname = 'a'\ntype = 'overload-control'\nzone = 'uk'\nalgorithms = ['rate']\n",
+        &[(UnknownValue, 24)],
+    ),
+    (
+        "[[telemetry]]\nname = 'a'\ntype = 'overload-control'\nzone = 'uk'\nalgorithms = ['loss',\n'rates', 3]\n",
+        &[(UnknownValue, 25), (WrongType, 25)],
+    ),
+    (
+        "[[telemetry]]\nname = 'a'\ntype = 'overload-control'\nzone = 'uk'\nalgorithms = ['loss',\n'rate',\n'rate']\n",
+        &[(DuplicateItem, 26)],
     ),
     ("[[telemetry]]\nname = 'a'\ntype = 'agent'\nzone = 'uk'\n", &[(MissingKey, 20)]),
     ("[[telemetry]]\nname = 'a'\ntype = 'agent'\nzone = 'uk'\naddress = '{host}'\n", &[(BadAddress, 24)]),
@@ -152,9 +199,10 @@ fn what_is_wrong_is_told_with_line_reason_and_remedy() {
 
 #[test]
 fn keys_of_another_type_are_warned_about() {
-    let text = "[[telemetry]]\nname = 'a'\ntype = 'push'\nzone = 'uk'\ninterval = '1h'\nurl = 'x'\n";
+    let text = "[[telemetry]]\nname = 'a'\ntype = 'push'\nzone = 'uk'\ninterval = '1h'\nurl = 'x'\n\
+                algorithms = ['rate']\n";
     let warnings = parse(&format!("{FILE}{text}"), "f.toml").unwrap().warnings;
     let found = warnings.complaints.iter().filter(|c| c.code == NoEffect);
     let found: Vec<_> = found.map(|c| (c.severity, c.code, c.line)).collect();
-    assert_eq!(found, [(Severity::Warning, NoEffect, 24), (Severity::Warning, NoEffect, 25)]);
+    assert_eq!(found, [24, 25, 26].map(|line| (Severity::Warning, NoEffect, line)));
 }

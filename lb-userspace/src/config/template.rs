@@ -98,6 +98,7 @@ probe = "options"
 # zone = "main", or backends = ["sw1"]
 # url = "http://{{host}}:9090/metrics"
 # profile = "kamailio", "asterisk" or "freeswitch"; or map = {{ channels = "calls", cps = "rate(calls_total)" }}
+# algorithms = ["loss"], or ["loss", "rate"] for servers that can say by oc how many requests they want in a second
 # interval = "5s", timeout = "2s", valid = "15s"
 
 # Addresses that callers send to, and the zones whose backends serve them.

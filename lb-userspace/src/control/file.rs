@@ -3,6 +3,7 @@
 use crate::{
     config::{self, Access, Complaints, Loaded},
     failure::Failure,
+    wall,
 };
 use std::path::Path;
 
@@ -22,12 +23,21 @@ pub fn parse(text: &str, path: &Path, warn: impl FnOnce(&Complaints)) -> Result<
     told(config::parse(text, &path.to_string_lossy()), path, warn)
 }
 
-/// Reads the files that `[api]` names; `None`: there is no `[api]`.
+/// Reads the files that `[api]` names; `None`: there is no `[api]`. Warnings are told through `warn`.
 ///
 /// # Errors
 /// Every file that cannot be used, as [`load`].
-pub fn access(loaded: &Loaded, path: &Path) -> Result<Option<Access>, Failure> {
-    config::access(loaded, &path.to_string_lossy()).map_err(|complaints| refused(path, &complaints))
+pub fn access(
+    loaded: &Loaded,
+    path: &Path,
+    warn: impl FnOnce(&Complaints),
+) -> Result<Option<Access>, Failure> {
+    let read = config::access(loaded, &path.to_string_lossy(), wall::now());
+    let (access, warnings) = read.map_err(|complaints| refused(path, &complaints))?;
+    if !warnings.is_empty() {
+        warn(&warnings);
+    }
+    Ok(access)
 }
 
 fn told(

@@ -32,7 +32,8 @@ pub(super) struct Gate(Mutex<Inside>);
 
 #[derive(Debug)]
 struct Inside {
-    access: Access,
+    /// `None`: nobody gets in any more.
+    access: Option<Access>,
     /// Strangers since they were last told of, and when that was.
     strangers: u64,
     told: Option<Instant>,
@@ -44,17 +45,17 @@ pub(super) struct Peer(pub(super) SocketAddr);
 
 impl Gate {
     pub(super) fn new(access: Access) -> Arc<Gate> {
-        Arc::new(Gate(Mutex::new(Inside { access, strangers: 0, told: None })))
+        Arc::new(Gate(Mutex::new(Inside { access: Some(access), strangers: 0, told: None })))
     }
 
-    /// From now on these hold. Connections that stand are not touched.
-    pub(super) fn change(&self, access: Access) {
+    /// From now on these hold; `None`: nothing opens it. Requests that were let in are not touched.
+    pub(super) fn change(&self, access: Option<Access>) {
         self.inside().access = access;
     }
 
     /// How the next connection is encrypted; `None`: not at all.
     pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {
-        self.inside().access.tls.clone().map(TlsAcceptor::from)
+        self.inside().access.as_ref()?.tls.clone().map(TlsAcceptor::from)
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -68,9 +69,10 @@ impl Gate {
         let (Some(value), None) = (shown.next(), shown.next()) else { return Err(Refusal::NoToken) };
         let token = bearer(value.as_bytes()).ok_or(Refusal::NoToken)?;
         let inside = self.inside();
+        let access = inside.access.as_ref().ok_or(Refusal::WrongToken)?;
         // Both, always: the time tells nothing but lengths.
-        let full = inside.access.token.as_bytes().ct_eq(token);
-        let read = inside.access.read_token.as_ref();
+        let full = access.token.as_bytes().ct_eq(token);
+        let read = access.read_token.as_ref();
         let read = read.map_or(Choice::from(0), |read| read.as_bytes().ct_eq(token));
         match (bool::from(full), bool::from(read)) {
             (true, _) => Ok(()),
@@ -198,9 +200,12 @@ mod tests {
     #[test]
     fn another_token_holds_at_once() {
         let gate = gate(None);
-        let access = Access { token: "new".to_owned(), ..gate.inside().access.clone() };
-        gate.change(access);
+        let access = gate.inside().access.clone().unwrap();
+        gate.change(Some(Access { token: "new".to_owned(), ..access }));
         assert_eq!(admit(&gate, &Method::GET, &["Bearer full"]), Err(Refusal::WrongToken));
         assert_eq!(admit(&gate, &Method::GET, &["Bearer new"]), Ok(()));
+        gate.change(None);
+        assert_eq!(admit(&gate, &Method::GET, &["Bearer new"]), Err(Refusal::WrongToken));
+        assert!(gate.acceptor().is_none());
     }
 }

@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 /// Longest time until a connection is encrypted, and again until its request's head is there.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest life of a connection: the time for an answer, and some for its way.
-const LIFE: Duration = Duration::from_secs(TIME_LIMIT.as_secs() + 15);
+pub(super) const LIFE: Duration = Duration::from_secs(TIME_LIMIT.as_secs() + 15);
 /// Largest head of a request, in bytes, and most header fields.
 const LARGEST_HEAD: usize = 16 * 1024;
 const MOST_HEADERS: usize = 64;
@@ -41,14 +41,14 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Lets people in for ever, at most `most` at a time; further ones wait. `acceptor` says how the next one is encrypted.
+/// Lets people in for ever, as many at a time as there is room for; further ones wait. `acceptor` says how the next one is
+/// encrypted.
 pub(super) async fn serve(
     listener: TcpListener,
-    most: usize,
+    room: Arc<Semaphore>,
     acceptor: impl Fn() -> Option<TlsAcceptor>,
     router: Router,
 ) {
-    let room = Arc::new(Semaphore::new(most));
     loop {
         // Nobody closes the semaphore.
         let place = room.clone().acquire_owned().await.ok();

@@ -3,7 +3,7 @@
 
 use super::daemon::Daemon;
 use crate::{
-    config::{Config, Forwarding},
+    config::{Algorithm, Config, Forwarding},
     core::{
         health::{
             Outcome, Patient,
@@ -171,7 +171,9 @@ impl Daemon {
                 }
                 continue;
             };
-            let target = Target { backend: name.clone(), address, probing };
+            let offered =
+                self.config.overload_control(name).map_or(&Algorithm::USUAL[..], |(_, offered)| offered);
+            let target = Target { backend: name.clone(), address, probing, algorithms: offered.to_vec() };
             let (ears, room) = (self.wards.ears.clone(), self.wards.room.clone());
             let ward = match ward {
                 Some(ward) if *ward.probe.target() == target => ward,

@@ -8,9 +8,10 @@ use super::{
 };
 use crate::view::status::MetricsView;
 use axum::serve::Listener;
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{UnixListener, UnixStream, unix},
+    sync::Semaphore,
     task::JoinHandle,
     time::sleep,
 };
@@ -82,7 +83,8 @@ impl Watching {
             Ok(listener) => {
                 tracing::info!("metrics are served at http://{address}/metrics");
                 let router = api::watching_only(within.clone());
-                self.task = Some(tokio::spawn(guests::serve(listener, CONNECTIONS, || None, router)));
+                let room = Arc::new(Semaphore::new(CONNECTIONS));
+                self.task = Some(tokio::spawn(guests::serve(listener, room, || None, router)));
                 self.deaf = None;
             }
             Err(e) => {

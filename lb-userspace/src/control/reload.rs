@@ -127,7 +127,7 @@ impl Daemon {
     fn load(&self) -> Result<(Loaded, Option<Access>), Failure> {
         let path = &self.options.config;
         let loaded = file::load(path, start::warn)?;
-        let access = file::access(&loaded, path)?;
+        let access = file::access(&loaded, path, start::warn)?;
         Ok((loaded, access))
     }
 

@@ -11,13 +11,18 @@ use crate::{config::Access, view::status::ApiView};
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
-use tokio::{net::TcpListener, runtime::Builder, sync::oneshot};
+use tokio::{
+    net::TcpListener,
+    runtime::Builder,
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 /// Most connections at a time; further ones wait.
-const CONNECTIONS: usize = 64;
+const CONNECTIONS: u32 = 64;
 
 /// What listens, if anything.
 #[derive(Debug, Default)]
@@ -33,18 +38,19 @@ pub(super) struct Remote {
 struct Open {
     address: SocketAddr,
     gate: Arc<Gate>,
-    /// Dropped first, which ends the thread.
+    /// Dropped first, after which nobody else is let in.
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Its other half is dropped when nobody listens any more.
+    closed: mpsc::Receiver<()>,
+    thread: JoinHandle<()>,
 }
 
+/// Frees the address. Who was let in gets an answer, also whoever asked for the change that led here.
 impl Drop for Open {
     fn drop(&mut self) {
         self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            // It panicked, and said so.
-            let _ = thread.join();
-        }
+        // Nothing is ever sent.
+        let _ = self.closed.recv();
     }
 }
 
@@ -63,8 +69,8 @@ impl Remote {
     pub(super) fn want(&mut self, access: Option<Access>) {
         self.wanted = access;
         self.deaf = None;
-        if let (Some(open), Some(access)) = (&self.open, &self.wanted) {
-            open.gate.change(access.clone());
+        if let Some(open) = &self.open {
+            open.gate.change(self.wanted.clone());
         }
     }
 
@@ -77,7 +83,7 @@ impl Remote {
     }
 
     fn follow(&mut self) {
-        let lives = |open: &Open| open.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        let lives = |open: &Open| !open.thread.is_finished();
         let wanted = self.wanted.as_ref().map(|access| access.listen);
         if self.open.as_ref().is_some_and(|open| Some(open.address) == wanted && lives(open)) {
             return;
@@ -115,6 +121,7 @@ impl Open {
         let router = api::guarded(within.clone(), gate.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
+        let (closing, closed) = mpsc::channel();
         let own = gate.clone();
         let thread = thread::Builder::new().name("api".to_owned()).spawn(move || {
             runtime.block_on(async {
@@ -122,14 +129,18 @@ impl Open {
                     Ok(listener) => listener,
                     Err(e) => return tracing::error!("the API is not served: {e}"),
                 };
+                let room = Arc::new(Semaphore::new(CONNECTIONS as usize));
                 tokio::select! {
                     _ = stopped => {}
-                    () = guests::serve(listener, CONNECTIONS, || own.acceptor(), router) => {}
+                    () = guests::serve(listener, room.clone(), || own.acceptor(), router) => {}
                 }
+                drop(closing);
+                // Whoever was let in has gone when the whole room is free.
+                let _ = timeout(guests::LIFE, room.acquire_many(CONNECTIONS)).await;
             });
             // Who counts dialogs meanwhile is not waited for.
             runtime.shutdown_background();
         })?;
-        Ok(Open { address: access.listen, gate, stop: Some(stop), thread: Some(thread) })
+        Ok(Open { address: access.listen, gate, stop: Some(stop), closed, thread })
     }
 }

@@ -81,7 +81,7 @@ pub async fn check_host(
 pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Failure> {
     let loaded = file::load(&options.config, warn)?;
     let (loaded, trial) = trial::at_start(loaded, &options)?;
-    let access = file::access(&loaded, &options.config)?;
+    let access = file::access(&loaded, &options.config, warn)?;
     let Loaded { config, text, .. } = loaded;
     host::check_capabilities()?;
     let lock = lock::take(&options.places)?;

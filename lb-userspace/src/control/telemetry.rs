@@ -167,10 +167,8 @@ impl Daemon {
     /// Hears what a server says of its load in the answer to a probe (RFC 7339), where the configuration wants that.
     pub(super) fn hear_load(&mut self, heard: &Heard) {
         let name = &heard.target.backend;
-        let wanted = self.config.telemetry.iter().find(|telemetry| {
-            telemetry.source == Source::OverloadControl && telemetry.backends.contains(name)
-        });
-        let (Some(telemetry), Some(answer)) = (wanted, Answer::read(&heard.answer)) else { return };
+        let wanted = self.config.overload_control(name);
+        let (Some((telemetry, _)), Some(answer)) = (wanted, Answer::read(&heard.answer)) else { return };
         if !self.config.backends.iter().any(|b| b.name == *name && b.address == heard.target.address) {
             return;
         }
@@ -178,7 +176,7 @@ impl Daemon {
         let listener = self.feeding.listeners.entry(name.clone()).or_default();
         let mut readings = self.feeding.sources.board().readings();
         let (source, trust) = (&telemetry.name, trust(&telemetry.source));
-        let (report, valid) = match listener.read(&via) {
+        let (report, valid) = match listener.read(&via, &heard.target.algorithms) {
             Ok(None) => return,
             Ok(Some(Feedback::Less(report, valid))) => (report, valid),
             Ok(Some(Feedback::Enough)) => (Report { share: Some(1.0), ..Report::default() }, telemetry.valid),

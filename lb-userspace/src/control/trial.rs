@@ -229,7 +229,7 @@ impl Daemon {
 
     /// What opens the API of what held before. Files that cannot be used any more close it, and hinder nothing else.
     fn access_again(&self, earlier: &Loaded) -> Option<Access> {
-        file::access(earlier, &self.options.config).unwrap_or_else(|failure| {
+        file::access(earlier, &self.options.config, start::warn).unwrap_or_else(|failure| {
             tracing::error!("there is no API over TCP until the next reload: {failure}");
             None
         })

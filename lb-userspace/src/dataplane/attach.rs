@@ -6,7 +6,7 @@
 use super::{
     load::Programs,
     netlink::Link,
-    pins::{PinDir, unreadable},
+    pins::{PinDir, remove_link, unreadable},
     sys::{self, LinkInfo, Mode},
 };
 use crate::{
@@ -284,7 +284,7 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         for path in &self.pinned {
-            if let Err(e) = fs::remove_file(path) {
+            if let Err(e) = remove_link(path) {
                 tracing::error!("cannot remove {} again: {e}", path.display());
             }
         }
@@ -390,13 +390,13 @@ fn cannot_replace(interface: &str, error: &io::Error) -> Failure {
     .remedy("`sipsteer detach` and then `sipsteer run`, which forgets where the calls in progress are pinned")
 }
 
-/// Takes the program off an interface. True when there was one.
+/// Takes the program off an interface, at once. True when there was one.
 ///
 /// # Errors
 /// When the pin cannot be removed.
 pub fn detach(pins: &PinDir, interface: &str) -> Result<bool, Failure> {
     let path = pins.link(interface);
-    match fs::remove_file(&path) {
+    match remove_link(&path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(unreadable(&path, &e)),

@@ -1,9 +1,14 @@
 //! Where the data plane lives: the pin directory and the names in it.
 
-use crate::failure::{Failure, Kind};
+use super::sys;
+use crate::{
+    failure::{Failure, Kind},
+    fault::{self, Point},
+};
 use lb_common::map;
 use std::{
     fs, io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -88,6 +93,17 @@ impl PinDir {
         }
         Ok(names)
     }
+}
+
+/// Takes the program of a pinned link off its interface and removes the pin. Nothing is attached any more when this returns;
+/// by the removal alone, the kernel would take it off some time after.
+pub(super) fn remove_link(path: &Path) -> io::Result<()> {
+    if let Ok(link) = sys::object_get(path) {
+        // What cannot be detached goes with its pin.
+        let _ = sys::link_detach(link.as_fd());
+        fault::pass(Point::LinkReleased);
+    }
+    fs::remove_file(path)
 }
 
 /// A failure to look at a pinned object or the directory.

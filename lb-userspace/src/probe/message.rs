@@ -45,8 +45,8 @@ fn hex(bytes: &[u8]) -> String {
 ///
 /// Max-Forwards is 0: a proxy answers such an OPTIONS itself (RFC 3261 sections 11 and 16.3), so that it tells of this
 /// server and not of one behind it. `oc` says that we understand what the server says about its load (RFC 7339 section
-/// 5.1). `rate` of RFC 7415 is not offered beside `loss`: a comma in a quoted parameter of the Via makes Kamailio 5.6 drop the
-/// request without a word. `rport` says that the answer is to come to the port we ask from (RFC 3581 section 3).
+/// 4.1), and `oc-algo` in which words: the server chooses one of them (section 4.2). `rport` says that the answer is to
+/// come to the port we ask from (RFC 3581 section 3).
 pub fn options(target: &Target, own: SocketAddr, mark: &Mark) -> String {
     let address = target.address;
     let probing = &target.probing;
@@ -55,10 +55,11 @@ pub fn options(target: &Target, own: SocketAddr, mark: &Mark) -> String {
         None => format!("sip:{address}"),
     };
     let from = probing.from.clone().unwrap_or_else(|| own.ip().to_string());
+    let algorithms = target.algorithms.iter().map(|a| a.word()).collect::<Vec<_>>().join(",");
     let (branch, tag, call_id) = (mark.branch(), mark.tag(), mark.call_id());
     format!(
         "OPTIONS {uri} SIP/2.0\r\n\
-         Via: SIP/2.0/UDP {own};branch={branch};rport;oc;oc-algo=\"loss\"\r\n\
+         Via: SIP/2.0/UDP {own};branch={branch};rport;oc;oc-algo=\"{algorithms}\"\r\n\
          Max-Forwards: 0\r\n\
          From: <sip:sipsteer@{from}>;tag={tag}\r\n\
          To: <{uri}>\r\n\
@@ -102,11 +103,12 @@ impl<'a> Answer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Probing;
+    use crate::config::{Algorithm, Probing};
     use lb_common::sip::Method;
 
     fn target(probing: Probing) -> Target {
-        Target { backend: "sw1".to_owned(), address: "10.0.0.11:5070".parse().unwrap(), probing }
+        let algorithms = Algorithm::USUAL.to_vec();
+        Target { backend: "sw1".to_owned(), address: "10.0.0.11:5070".parse().unwrap(), probing, algorithms }
     }
 
     fn mark() -> Mark {
@@ -148,6 +150,19 @@ mod tests {
         assert!(text.starts_with("OPTIONS sip:ping@10.0.0.11:5070 SIP/2.0\r\n"), "{text}");
         assert!(text.contains("\r\nTo: <sip:ping@10.0.0.11:5070>\r\n"), "{text}");
         assert!(text.contains("\r\nFrom: <sip:sipsteer@lb1.example.com>;tag=08090a0b\r\n"), "{text}");
+    }
+
+    #[test]
+    fn all_that_may_be_chosen_is_offered() {
+        for (algorithms, offered) in [
+            (&Algorithm::USUAL[..], ";rport;oc;oc-algo=\"loss\"\r\n"),
+            (&[Algorithm::Loss, Algorithm::Rate], ";rport;oc;oc-algo=\"loss,rate\"\r\n"),
+            (&[Algorithm::Rate, Algorithm::Loss], ";rport;oc;oc-algo=\"rate,loss\"\r\n"),
+        ] {
+            let target = Target { algorithms: algorithms.to_vec(), ..target(Probing::DEFAULT) };
+            let text = options(&target, own(), &mark());
+            assert!(text.contains(offered), "{text}");
+        }
     }
 
     fn answer(via: &str) -> String {

@@ -15,7 +15,7 @@ mod tcp;
 pub use room::Room;
 
 use crate::{
-    config::{How, Probing},
+    config::{Algorithm, How, Probing},
     core::health::Outcome,
     dataplane::clock,
 };
@@ -39,6 +39,8 @@ pub struct Target {
     pub address: SocketAddr,
     /// How it is asked.
     pub probing: Probing,
+    /// How it may say what it can take.
+    pub algorithms: Vec<Algorithm>,
 }
 
 /// What became of a probe.

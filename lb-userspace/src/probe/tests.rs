@@ -18,7 +18,9 @@ async fn server() -> (UdpSocket, SocketAddr) {
 
 fn probe(address: SocketAddr, probing: Probing) -> (Probe, mpsc::Receiver<Heard>) {
     let (ears, heard) = mpsc::channel(16);
-    (Probe::start(Target { backend: "sw1".to_owned(), address, probing }, Room::of(100), ears), heard)
+    let algorithms = Algorithm::USUAL.to_vec();
+    let target = Target { backend: "sw1".to_owned(), address, probing, algorithms };
+    (Probe::start(target, Room::of(100), ears), heard)
 }
 
 async fn next(heard: &mut mpsc::Receiver<Heard>) -> Heard {

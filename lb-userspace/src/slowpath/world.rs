@@ -3,7 +3,7 @@
 use super::room::{Condition, Outlook, Target, Tier, has_settled_room};
 use crate::{dataplane::loads::Loads, failure::Failure};
 use lb_common::{
-    limits::MAX_TIERS,
+    limits::{MAX_TIERS, MAX_WALK},
     map::{
         backend::{Backend, health, will},
         load::{Load, has_room},
@@ -86,12 +86,20 @@ impl LiveMaps {
         let tiers = policy.tiers.min(MAX_TIERS as u8);
         let mut outlook = Outlook { tiers: Vec::new(), in_order: policy.choice == choice::PRIMARY_SECONDARY };
         for (number, zone) in (0..tiers).zip(policy.zones) {
-            outlook.tiers.push(self.tier(service, zone, policy.redirects >> number & 1 == 1, now)?);
+            let redirect = policy.redirects >> number & 1 == 1;
+            outlook.tiers.push(self.tier(service, zone, redirect, outlook.in_order, now)?);
         }
         Ok(outlook)
     }
 
-    fn tier(&self, service: u16, zone: u16, redirect: bool, now: u64) -> Result<Tier, Failure> {
+    fn tier(
+        &self,
+        service: u16,
+        zone: u16,
+        redirect: bool,
+        in_order: bool,
+        now: u64,
+    ) -> Result<Tier, Failure> {
         let mut backends = Vec::new();
         let state = self.loads.zone(zone)?;
         if state.will == zone_will::ENABLED && state.remote != 0 {
@@ -101,13 +109,13 @@ impl LiveMaps {
             for id in self.loads.members(zone)? {
                 backends.push(self.loads.backend(id)?);
             }
-            backends.retain(|(backend, _)| backend.takes_dialogs());
         }
-        if backends.is_empty() {
+        if !backends.iter().any(|(backend, _)| backend.takes_dialogs()) {
             let condition = nobody_takes(state.will, &self.loads.all_of_zone(zone)?);
             return Ok(Tier { redirect, condition, settled: false, targets: Vec::new() });
         }
-        Ok(standing(&backends, redirect, now, |address| self.directory.listens_at(service, address))
+        let is_own = |address| self.directory.listens_at(service, address);
+        Ok(standing(&backends, redirect, in_order, now, is_own)
             .with_zone_target(self.directory.zone_target(service, zone)))
     }
 }
@@ -126,23 +134,40 @@ fn elsewhere(redirect: bool) -> Tier {
     Tier { redirect, condition: Condition::Room, settled: false, targets: Vec::new() }
 }
 
-/// How a zone stands whose backends take calls. A backend at one of the service's own addresses is named to nobody.
+/// How a zone stands some of whose backends take calls. A backend at one of the service's own addresses is named to nobody.
 fn standing(
     backends: &[(Backend, Load)],
     redirect: bool,
+    in_order: bool,
     now: u64,
     is_own: impl Fn(SocketAddr) -> bool,
 ) -> Tier {
     let address = |b: &Backend| SocketAddr::new(unmapped(b.address), b.port);
-    let with_room = backends.iter().filter(|(b, load)| has_room(load, &b.limits, now));
+    let with_room = backends.iter().filter(|(b, load)| b.takes_dialogs() && has_room(load, &b.limits, now));
+    let settled: Vec<bool> = backends
+        .iter()
+        .map(|(b, load)| b.takes_dialogs() && has_settled_room(load, &b.limits, now))
+        .collect();
     let targets: Vec<Target> =
         with_room.clone().map(|(b, _)| address(b)).filter(|a| !is_own(*a)).map(Target::Backend).collect();
     Tier {
         redirect,
         condition: if with_room.count() > 0 { Condition::Room } else { Condition::Full },
-        settled: backends.iter().any(|(b, load)| has_settled_room(load, &b.limits, now)),
+        settled: is_found(&settled, in_order),
         targets,
     }
+}
+
+/// Whether the program finds one of a zone's backends with room, wherever it begins to ask: it asks [`MAX_WALK`] of them, one
+/// after the other and from the last on to the first, and always the first ones where they are filled in order. Who is told
+/// to come again because there is room would else never be let in where there are more.
+fn is_found(with_room: &[bool], in_order: bool) -> bool {
+    let most = MAX_WALK as usize;
+    if in_order || with_room.len() <= most {
+        return with_room.iter().take(most).any(|room| *room);
+    }
+    let round = [with_room, with_room].concat();
+    round.split(|room| *room).all(|row| row.len() < most)
 }
 
 /// Why no backend of a zone takes calls.
@@ -250,15 +275,50 @@ mod tests {
     #[test]
     fn a_zone_names_its_backends_with_room() {
         let target = |number| Target::Backend(SocketAddr::from(([10, 0, 0, number], 5060)));
-        let tier = standing(&[backend(1, 10), backend(2, 3), backend(3, 9)], true, NOW, |_| false);
+        let tier = standing(&[backend(1, 10), backend(2, 3), backend(3, 9)], true, false, NOW, |_| false);
         assert_eq!((tier.condition, tier.settled), (Condition::Room, true));
         assert_eq!(tier.targets, [target(2), target(3)]);
-        let nearly = standing(&[backend(1, 10), backend(3, 9)], true, NOW, |_| false);
+        let nearly = standing(&[backend(1, 10), backend(3, 9)], true, false, NOW, |_| false);
         assert_eq!((nearly.condition, nearly.settled), (Condition::Room, false));
-        let own = standing(&[backend(1, 0)], true, NOW, |a| a.ip() == IpAddr::from([10, 0, 0, 1]));
+        let own = standing(&[backend(1, 0)], true, false, NOW, |a| a.ip() == IpAddr::from([10, 0, 0, 1]));
         assert_eq!((own.condition, own.targets), (Condition::Room, vec![]));
-        let full = standing(&[backend(1, 10), backend(2, 10)], true, NOW, |_| false);
+        let full = standing(&[backend(1, 10), backend(2, 10)], true, false, NOW, |_| false);
         assert_eq!((full.condition, full.targets), (Condition::Full, vec![]));
+    }
+
+    #[test]
+    fn room_is_settled_where_the_program_finds_it() {
+        let most = MAX_WALK as usize;
+        let zone = |members: usize, free: &[usize]| -> Vec<bool> {
+            (0..members).map(|member| free.contains(&member)).collect()
+        };
+        for (members, free, in_order, found) in [
+            (most, &[][..], false, false),
+            (most, &[0], false, true),
+            (most, &[most - 1], false, true),
+            (most, &[most - 1], true, true),
+            // It is not among those that a call asks that begins behind it.
+            (most + 1, &[0], false, false),
+            (most + 1, &[most], false, false),
+            (most + 1, &[0, 1], false, true),
+            (most + 1, &[0, most], false, true),
+            (most + 1, &[most - 1], true, true),
+            (most + 1, &[most], true, false),
+            (2 * most, &[0, most], false, true),
+            (2 * most, &[most - 1, 2 * most - 1], false, true),
+            (2 * most, &[0, most - 1], false, false),
+            (2 * most + 1, &[0, most], false, false),
+        ] {
+            assert_eq!(is_found(&zone(members, free), in_order), found, "{members}: {free:?}, {in_order}");
+        }
+    }
+
+    #[test]
+    fn who_takes_no_calls_has_no_room() {
+        let (full, mut draining) = (backend(1, 10), backend(2, 0));
+        draining.0.will = will::DRAINING;
+        let tier = standing(&[full, draining], false, false, NOW, |_| false);
+        assert_eq!((tier.condition, tier.settled, tier.targets), (Condition::Full, false, vec![]));
     }
 
     #[test]

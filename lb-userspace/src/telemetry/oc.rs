@@ -1,7 +1,7 @@
 //! Overload feedback in the topmost Via of an answer: `oc`, `oc-algo`, `oc-validity` and `oc-seq` (RFC 7339, RFC 7415).
 
 use super::number::{decimal, shown};
-use crate::core::report::Report;
+use crate::{config::Algorithm, core::report::Report};
 use std::time::Duration;
 
 /// How long feedback holds that does not say so (RFC 7339 section 4.3).
@@ -26,11 +26,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Reads the value of the topmost Via of an answer to one of our own requests. `None`: it holds nothing new.
+    /// Reads the value of the topmost Via of an answer to one of our own requests, which offered these algorithms. `None`: it
+    /// holds nothing new.
     ///
     /// # Errors
     /// When the parameters make no sense; then they are to be passed over.
-    pub fn read(&mut self, via: &str) -> Result<Option<Feedback>, String> {
+    pub fn read(&mut self, via: &str, offered: &[Algorithm]) -> Result<Option<Feedback>, String> {
         let parameters = Parameters::of(via)?;
         // Without `oc` the rest is to be discarded (RFC 7339 section 4.3), but for the validity of 0, which ends it.
         let validity = parameters.validity()?;
@@ -43,11 +44,12 @@ impl Listener {
             return Ok(None);
         }
         let amount = decimal(oc).map_err(|why| format!("oc: {why}"))?;
-        let report = match parameters.algorithm() {
-            "loss" if amount <= 100.0 => Report { share: Some(1.0 - amount / 100.0), ..Report::default() },
-            "loss" => return Err(format!("oc: a loss of {amount} % is more than all")),
-            "rate" => Report { max_cps: Some(amount.floor() as u32), ..Report::default() },
-            other => return Err(format!("oc-algo: {} is not known", shown(other))),
+        let report = match parameters.algorithm(offered)? {
+            Algorithm::Loss if amount <= 100.0 => {
+                Report { share: Some(1.0 - amount / 100.0), ..Report::default() }
+            }
+            Algorithm::Loss => return Err(format!("oc: a loss of {amount} % is more than all")),
+            Algorithm::Rate => Report { max_cps: Some(amount.floor() as u32), ..Report::default() },
         };
         self.last = Some(sequence);
         Ok(Some(match validity.unwrap_or(USUAL_VALIDITY) {
@@ -87,10 +89,21 @@ impl<'v> Parameters<'v> {
         Ok(parameters)
     }
 
-    /// `loss` is what everybody understands (RFC 7339 section 4.2). Of several, which no answer should have, the first.
-    fn algorithm(&self) -> &'v str {
-        let word = self.algorithm.unwrap_or("loss").trim_matches('"');
-        word.split(',').next().unwrap_or_default().trim()
+    /// The one that the server has chosen of those offered (RFC 7339 section 4.2): `loss`, which everybody understands, if it
+    /// does not say. A list is what we sent, and says not what its number means.
+    fn algorithm(&self, offered: &[Algorithm]) -> Result<Algorithm, String> {
+        let word = self.algorithm.unwrap_or("loss").trim_matches('"').trim();
+        if let Some(algorithm) = offered.iter().find(|algorithm| algorithm.word() == word) {
+            return Ok(*algorithm);
+        }
+        let why = if word.contains(',') {
+            "is a list, of which the server has to choose one"
+        } else if Algorithm::ALL.iter().any(|algorithm| algorithm.word() == word) {
+            "was not offered; `algorithms` in the configuration says what is"
+        } else {
+            "is not known"
+        };
+        Err(format!("oc-algo: {} {why}", shown(word)))
     }
 
     fn validity(&self) -> Result<Option<Duration>, String> {
@@ -147,7 +160,7 @@ mod tests {
     const VIA: &str = "SIP/2.0/UDP 192.0.2.5:5060;branch=z9hG4bK776";
 
     fn read(listener: &mut Listener, parameters: &str) -> Result<Option<Feedback>, String> {
-        listener.read(&format!("{VIA}{parameters}"))
+        listener.read(&format!("{VIA}{parameters}"), &Algorithm::ALL)
     }
 
     fn once(parameters: &str) -> Result<Option<Feedback>, String> {
@@ -207,6 +220,7 @@ mod tests {
             (";oc=20;oc-seq=1.123456", "not of the form"),
             (";oc=20;oc-seq=1.1;oc-validity=soon", "oc-validity"),
             (";oc=20;oc-algo=\"guess\";oc-seq=1.1", "\"guess\" is not known"),
+            (";oc=20;oc-algo=\"loss,rate\";oc-seq=1.1", "\"loss,rate\" is a list"),
             (";oc=20;oc=30;oc-seq=1.1", "stands twice"),
         ] {
             let mut listener = Listener::default();
@@ -216,13 +230,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_not_offered_cannot_be_chosen() {
+        for (offered, parameters, refused) in [
+            (&[Algorithm::Loss][..], ";oc=20;oc-algo=\"loss\";oc-seq=1.1", None),
+            (&[Algorithm::Loss], ";oc=20;oc-algo=\"rate\";oc-seq=1.1", Some("\"rate\" was not offered")),
+            (&[Algorithm::Loss, Algorithm::Rate], ";oc=20;oc-algo=\"rate\";oc-seq=1.1", None),
+            (&[Algorithm::Loss, Algorithm::Rate], ";oc=20;oc-algo=\"loss\";oc-seq=1.1", None),
+            (
+                &[Algorithm::Loss, Algorithm::Rate],
+                ";oc=20;oc-algo=\"guess\";oc-seq=1.1",
+                Some("is not known"),
+            ),
+        ] {
+            let mut listener = Listener::default();
+            let said = listener.read(&format!("{VIA}{parameters}"), offered);
+            match refused {
+                Some(why) => assert!(said.unwrap_err().contains(why), "{parameters}"),
+                None => assert!(said.unwrap().is_some(), "{parameters}"),
+            }
+            assert_eq!(listener.last.is_some(), refused.is_none(), "{parameters}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_via_is_read_or_refused(
             via in "\\PC{0,80}",
             parameters in "(;(oc|oc-seq|oc-algo|oc-validity)(=[0-9.\"a-z]{0,8})?){0,5}",
         ) {
-            let _ = Listener::default().read(&via);
+            let _ = Listener::default().read(&via, &Algorithm::ALL);
             if let Ok(Some(Feedback::Less(report, validity))) = once(&parameters) {
                 prop_assert!(report.share.is_none_or(|share| (0.0..=1.0).contains(&share)));
                 prop_assert!(validity > Duration::ZERO && validity <= LONGEST_VALIDITY);

@@ -7,7 +7,6 @@ use lb_tests::{
     command::output,
     netns::Namespace,
     process::{Process, wait_until},
-    program::wait_until_bare,
 };
 use serde_json::Value;
 use std::{
@@ -170,11 +169,6 @@ impl Bench {
     pub(crate) fn program_on(&self, interface: &str) -> Result<Option<u64>> {
         let links: Value = serde_json::from_str(&self.balancer.ip(&format!("-j -d link show {interface}"))?)?;
         Ok(links[0]["xdp"]["prog"]["id"].as_u64())
-    }
-
-    /// Waits until the kernel has taken the program off an interface of the balancer.
-    pub(crate) fn wait_until_bare(&self, interface: &str) -> Result<()> {
-        wait_until_bare(&self.balancer, interface)
     }
 }
 

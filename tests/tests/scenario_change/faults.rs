@@ -73,7 +73,7 @@ fn by(point: Point) -> By {
         Point::ZoneCorrected => By::Census,
         Point::DocumentMade | Point::DocumentKept => By::Drain,
         Point::DocumentWritten => By::Trial,
-        Point::LinkDetached | Point::MapUnpinned => By::Detach,
+        Point::LinkReleased | Point::LinkDetached | Point::MapUnpinned => By::Detach,
         Point::MigrationFilled
         | Point::MigrationCopied
         | Point::MigrationSwapped

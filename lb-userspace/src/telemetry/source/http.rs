@@ -2,7 +2,7 @@
 
 use super::{Desk, now};
 use crate::{
-    config::{Login, Source, Url},
+    config::{Login, Place, Source, Url},
     failure::chain,
     tls,
 };
@@ -64,7 +64,7 @@ async fn exchange(
     let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| broken(&e))?;
     let mut request = Request::builder()
         .uri(&url.path)
-        .header(HOST, format!("{host}:{}", url.place.port))
+        .header(HOST, Place { host: Some(host.to_owned()), ..url.place }.to_string())
         .header(USER_AGENT, concat!("sipsteer/", env!("CARGO_PKG_VERSION")))
         .header(ACCEPT, "text/plain")
         .header(CONNECTION, "close");

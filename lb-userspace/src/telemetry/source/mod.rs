@@ -89,7 +89,7 @@ impl Sources {
                 Source::Prometheus { .. } => self.tasks.push(tokio::spawn(http::run(desk, first))),
                 Source::Agent { .. } => self.tasks.push(tokio::spawn(line::run(desk, first, weight))),
                 Source::Freeswitch { .. } => self.tasks.push(tokio::spawn(events::run(desk, first))),
-                Source::OverloadControl | Source::Push => {}
+                Source::OverloadControl { .. } | Source::Push => {}
             }
         }
     }
@@ -113,7 +113,7 @@ fn pairs(config: &Config) -> Vec<(&Telemetry, &str, SocketAddr)> {
 /// How far a source is believed: agents and servers say what they want, the others count.
 pub fn trust(source: &Source) -> Trust {
     match source {
-        Source::Agent { .. } | Source::OverloadControl => Trust::Asks,
+        Source::Agent { .. } | Source::OverloadControl { .. } => Trust::Asks,
         Source::Prometheus { .. } | Source::Freeswitch { .. } | Source::Push => Trust::Measures,
     }
 }
