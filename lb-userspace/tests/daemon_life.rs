@@ -12,7 +12,7 @@ use lb_common::{
         settings::Settings,
     },
 };
-use lb_tests::{needs_bpf, process::wait_until};
+use lb_tests::{needs_bpf, process::wait_until, version};
 use rustix::process::Signal;
 use serde_json::Value;
 use sipsteer::dataplane::{clock::Clock, pins::PinDir};
@@ -126,7 +126,11 @@ fn maps_of_another_abi_are_left_alone() -> Result<()> {
         assert_eq!(settings(&bench)?.get(&0, 0)?, foreign);
         assert_eq!(bench.program_on("front")?, program);
     }
+    version::change_backends(&bench.pins, ABI + 1)?;
+    bench.ask(&["run"])?.refused(1, &["left alone"]);
+    assert!(bench.pins.join(version::NEWER_MAP).exists());
     assert_eq!(bench.ask(&["detach"])?.status, 0);
+    assert!(!bench.pins.exists(), "with those of another version");
     bench.start(&["--ephemeral"])?.end();
     Ok(())
 }

@@ -251,7 +251,7 @@ fn a_table_that_is_full_of_dialogs_in_another_shape_comes_over() -> Result<()> {
     needs_bpf!();
     let (max, calls) = if is_long() { (1 << 20, 1_000_000) } else { (16_384, 16_000) };
     let lab = Lab::new(Forwarding::Nat, 2)?;
-    let mut node = Node::new(&lab, &sized(&lab, max))?;
+    let node = Node::new(&lab, &sized(&lab, max))?;
     node.start(&[])?.kill()?;
     let calls = fill(&node.pins, calls)?;
     version::change_slots(&node.pins, ABI)?;
