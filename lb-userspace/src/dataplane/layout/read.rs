@@ -250,13 +250,13 @@ impl Reader<'_> {
     /// The entries of a hash map.
     fn hash<K: aya::Pod, V: aya::Pod>(&self, map: &str) -> Result<Vec<(K, V)>, Failure> {
         let reading = self.reading(map)?;
-        let entry = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let entry = |(key, value): Entry| {
             let (key, fits) = self.value(map, &reading.key, &key)?;
             fits?;
             let (value, fits) = self.value(map, &reading.value, &value)?;
             fits.map(|()| (key, value))
         };
-        hash_of_bytes(self.pins, map)?.into_iter().map(entry).collect()
+        entries(self.pins, map)?.into_iter().map(entry).collect()
     }
 
     /// A value of ours, and whether all of it found room.
@@ -296,12 +296,11 @@ pub(super) fn array_of_bytes(pins: &PinDir, name: &str) -> Result<Vec<Vec<u8>>, 
     Ok(entries(pins, name)?.into_iter().map(|(_, value)| value).collect())
 }
 
-/// All entries of a pinned hash map, likewise.
-fn hash_of_bytes(pins: &PinDir, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
-    entries(pins, name)
-}
+/// A key and a value.
+type Entry = (Vec<u8>, Vec<u8>);
 
-fn entries(pins: &PinDir, name: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Failure> {
+/// All entries of a pinned map, likewise.
+fn entries(pins: &PinDir, name: &str) -> Result<Vec<Entry>, Failure> {
     let path = pins.map(name);
     let failure = |e| unreadable(&path, &e);
     let info = MapInfo::from_pin(&path).map_err(|e| map_failure(&path, e))?;
