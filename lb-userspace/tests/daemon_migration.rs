@@ -263,7 +263,7 @@ fn maps_of_a_newer_version_are_taken_over_unless_a_value_has_no_room() -> Result
     let mut heavy = good;
     heavy[2] = 1;
     backends.set(0, heavy, 0)?;
-    bench.ask(&["run"])?.refused(1, &["BACKENDS", "left alone", "weight is 65636, for", "no room"]);
+    bench.ask(&["run"])?.refused(1, &[name::BACKENDS, "left alone", "weight is 65636, for", "no room"]);
     assert_eq!(bench.program_on("front")?, before);
     assert!(bench.pins.join(version::NEWER_MAP).exists() && !bench.pins.join("next").exists());
     backends.set(0, good, 0)?;

@@ -104,8 +104,8 @@ pub fn change_backends(pins: &Path, readable_from: u32) -> Result<()> {
 /// Where the weight of a backend stands.
 const WEIGHT_AT: usize = std::mem::offset_of!(Backend, weight);
 
-/// Makes what is pinned one of a newer version: buckets hold three dialogs of 40 bytes, the state first and the key last, with the
-/// backend in 4 bytes.
+/// Makes what is pinned one of a newer version: buckets hold three dialogs of 40 bytes, the state first and the key last, with
+/// the backend in 4 bytes.
 ///
 /// # Errors
 /// When the maps are not there, or not those of this version.

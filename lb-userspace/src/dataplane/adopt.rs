@@ -106,8 +106,8 @@ fn mismatch(pins: &PinDir, differences: &[String]) -> Failure {
         ),
     )
     .remedy(
-        "start the version that made them, or one that reads them (its change log names its ABI), or run `sipsteer detach` and then `sipsteer run`, \
-         which forgets where the calls in progress are pinned",
+        "start the version that made them, or one that reads them (the change log says which ABI each has), or run `sipsteer \
+         detach` and then `sipsteer run`, which forgets where the calls in progress are pinned",
     )
 }
 

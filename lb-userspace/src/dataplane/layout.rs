@@ -1,8 +1,10 @@
 //! Layouts of the pinned maps: this version's own, and those of other versions, older and newer, whose dialogs it takes over.
 //!
 //! The maps describe themselves: LAYOUT holds the names and places of all numbers in the others, as [`description`] says. So a
-//! value of another version's map becomes one of this version by the names that both have: [`translation`]. Whether the names mean
-//! the same in both is for [`Numbers`] to say.
+//! value of another version's map becomes one of this version by the names that both have: [`translation`]. Whether the names
+//! mean the same in both is for [`Numbers`] to say.
+//!
+//! The kernel knows the types of maps too, but tells them to nobody without CAP_SYS_ADMIN, which the daemon has no need of.
 
 pub mod btf;
 pub mod description;

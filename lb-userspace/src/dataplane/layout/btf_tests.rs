@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dataplane::OBJECT;
-use lb_common::map::{Kind, TABLE};
+use lb_common::map::{Kind, TABLE, name};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -33,12 +33,15 @@ fn fields_stand_where_they_stand() {
         let shape = description.shape(map, Side::Value).unwrap();
         shape.leaves.iter().find(|leaf| leaf.path == path).map(|leaf| leaf.to_string())
     };
-    assert_eq!(line("DIALOGS", "slots[].call_key").as_deref(), Some("slots[4*32].call_key 0 8"));
-    assert_eq!(line("DIALOGS", "slots[].state.phase").as_deref(), Some("slots[4*32].state.phase 26 1"));
-    assert_eq!(line("DIALOGS", "slots[].evidence._pad"), None);
-    assert_eq!(line("SETTINGS", "abi").as_deref(), Some("abi 24 4"));
-    assert_eq!(line("WRITE_ERRORS", "-").as_deref(), Some("- 0 8"));
-    assert_eq!(line("BACKENDS", "next_hop.source_mac[]").as_deref(), Some("next_hop.source_mac[6*1] 32 1"));
+    assert_eq!(line(name::DIALOGS, "slots[].call_key").as_deref(), Some("slots[4*32].call_key 0 8"));
+    assert_eq!(line(name::DIALOGS, "slots[].state.phase").as_deref(), Some("slots[4*32].state.phase 26 1"));
+    assert_eq!(line(name::DIALOGS, "slots[].evidence._pad"), None);
+    assert_eq!(line(name::SETTINGS, "abi").as_deref(), Some("abi 24 4"));
+    assert_eq!(line(name::WRITE_ERRORS, "-").as_deref(), Some("- 0 8"));
+    assert_eq!(
+        line(name::BACKENDS, "next_hop.source_mac[]").as_deref(),
+        Some("next_hop.source_mac[6*1] 32 1")
+    );
 }
 
 /// BTF with types and strings, and what stands in its header of their lengths.

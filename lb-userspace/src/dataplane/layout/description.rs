@@ -9,10 +9,10 @@
 //!   slots[4*32].state.phase 26 1
 //! ```
 //!
-//! A line that is not indented names a map, its key or its value, and how many bytes that has. Below it are its numbers: the names
-//! on the way to each, where it begins and how many bytes it has, little endian. `[4*32]` are four, one every 32 bytes; then it
-//! is the first that begins there. `-` is a key or value that is a number itself. Versions of all times read this text: what it
-//! says may grow, how it says it may not.
+//! A line that is not indented names a map, its key or its value, and how many bytes that has. Below it are its numbers: the
+//! names on the way to each, where it begins and how many bytes it has, little endian. `[4*32]` are four, one every 32 bytes;
+//! then it is the first that begins there. `-` is a key or value that is a number itself. Versions of all times read this text:
+//! what it says may grow, how it says it may not.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -1,6 +1,7 @@
 //! The text says what it was made of, and nothing else is taken for one.
 
 use super::*;
+use lb_common::map::name;
 use proptest::prelude::*;
 
 const TEXT: &str = "layout 1
@@ -19,13 +20,13 @@ fn read(text: &str) -> Result<Description, Broken> {
 fn a_text_is_read_and_written() -> Result<(), Broken> {
     let description = read(TEXT)?;
     assert_eq!(description.to_string(), TEXT);
-    let slots = description.shape("DIALOGS", Side::Value).unwrap();
+    let slots = description.shape(name::DIALOGS, Side::Value).unwrap();
     assert_eq!((slots.size, slots.leaves.len()), (128, 2));
     let tags = &slots.leaves[1];
     assert_eq!((tags.path.as_str(), tags.at, tags.size), ("slots[].tags[].hash", 16, 4));
     assert_eq!(tags.arrays, [Elements { count: 4, stride: 32 }, Elements { count: 2, stride: 4 }]);
-    assert_eq!(description.shape("DIALOGS", Side::Key), None);
-    assert_eq!(description.maps().collect::<Vec<_>>(), ["DIALOGS"]);
+    assert_eq!(description.shape(name::DIALOGS, Side::Key), None);
+    assert_eq!(description.maps().collect::<Vec<_>>(), [name::DIALOGS]);
     let padded = [TEXT.as_bytes(), &[0; 40], b"whatever"].concat();
     assert_eq!(Description::read(&padded)?, description);
     Ok(())

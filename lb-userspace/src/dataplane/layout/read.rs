@@ -39,8 +39,8 @@ pub struct Old {
     pub zone_loads: Vec<(u16, Load)>,
 }
 
-/// A map that is read, and the numbers in its values without which it says nothing. What else a layout has not is 0: no limit of a
-/// backend, say, which the configuration knows.
+/// A map that is read, and the numbers in its values without which it says nothing. What else a layout has not is 0: no limit
+/// of a backend, say, which the configuration knows.
 const MAPS: &[(&str, &[&str])] = &[
     (name::SETTINGS, &["hash_key.k0", "hash_key.k1", "tick_shift"]),
     (name::SERVICES, &["service", "listener"]),

@@ -134,7 +134,7 @@ fn some_numbers_of_other_maps_are_needed_and_some_are_not() {
     assert_eq!(without("  limits.max_cps 48 4\n"), Ok(()));
     assert_eq!(without("  health 19 1\n"), Ok(()));
     // Of keys all are.
-    for map in ["SERVICES", "BACKEND_ADDRESSES"] {
+    for map in [name::SERVICES, name::BACKEND_ADDRESSES] {
         let other = format!("{map} key 20\n  address[16*1] 0 1\n  port 16 2\n");
         let why = described(&exchanged(&text, &format!("{map} key"), &other)).unwrap_err();
         assert_eq!(why, format!("their {map} has no transport"));
