@@ -27,6 +27,7 @@ use lb_common::{
         counters::{BackendCounter, Counter, METHODS, ServiceCounter},
         dialog::{BUCKET_SLOTS, Bucket, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
         expiry::Sweep,
+        layout::Layout,
         load::Load,
         ring::RingSlots,
         ring_index,
@@ -53,6 +54,8 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 #[btf_map]
 static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+static LAYOUT: Array<Layout, 1> = Array::new();
 #[btf_map]
 static SERVICES: HashMap<ServiceKey, Service, LISTENER_COUNT> = HashMap::new();
 #[btf_map]

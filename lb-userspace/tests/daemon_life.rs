@@ -4,12 +4,15 @@ mod support;
 
 use anyhow::Result;
 use aya::maps::{Array, Map, MapData};
-use lb_common::map::{
-    dialog::{BUCKET_SLOTS, Bucket, Dialog, Phase, State, Tally},
-    name,
-    settings::Settings,
+use lb_common::{
+    abi::{ABI, READABLE_FROM},
+    map::{
+        dialog::{BUCKET_SLOTS, Bucket, Dialog, Phase, State, Tally},
+        name,
+        settings::Settings,
+    },
 };
-use lb_tests::{needs_bpf, process::wait_until};
+use lb_tests::{needs_bpf, process::wait_until, version};
 use rustix::process::Signal;
 use serde_json::Value;
 use sipsteer::dataplane::{clock::Clock, pins::PinDir};
@@ -110,12 +113,24 @@ fn maps_of_another_abi_are_left_alone() -> Result<()> {
     bench.start(&[])?.end();
     let program = bench.program_on("front")?;
     let mut map = settings(&bench)?;
-    let foreign = Settings { abi: 999, ..map.get(&0, 0)? };
-    map.set(0, foreign, 0)?;
-    bench.ask(&["run"])?.refused(1, &["SETTINGS.abi is 999", "left alone", "sipsteer detach"]);
-    assert_eq!(settings(&bench)?.get(&0, 0)?, foreign);
-    assert_eq!(bench.program_on("front")?, program);
+    let own = map.get(&0, 0)?;
+    for (abi, readable_from, who) in [
+        (999, ABI + 1, format!("versions of ABI {} or higher read them", ABI + 1)),
+        (999, 0, "versions of ABI 999 alone read them".to_owned()),
+        (READABLE_FROM - 1, 0, format!("reads layouts of ABI {READABLE_FROM} or higher")),
+    ] {
+        let foreign = Settings { abi, readable_from, ..own };
+        map.set(0, foreign, 0)?;
+        let found = format!("SETTINGS.abi is {abi}");
+        bench.ask(&["run"])?.refused(1, &[&found, &who, "left alone", "sipsteer detach"]);
+        assert_eq!(settings(&bench)?.get(&0, 0)?, foreign);
+        assert_eq!(bench.program_on("front")?, program);
+    }
+    version::change_backends(&bench.pins, ABI + 1)?;
+    bench.ask(&["run"])?.refused(1, &["left alone"]);
+    assert!(bench.pins.join(version::NEWER_MAP).exists());
     assert_eq!(bench.ask(&["detach"])?.status, 0);
+    assert!(!bench.pins.exists(), "with those of another version");
     bench.start(&["--ephemeral"])?.end();
     Ok(())
 }

@@ -5,6 +5,7 @@ mod support;
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use lb_common::{
+    abi::ABI,
     decide::table::homes,
     map::{
         backend::Backend,
@@ -14,7 +15,7 @@ use lb_common::{
         settings::Settings,
     },
 };
-use lb_tests::needs_bpf;
+use lb_tests::{needs_bpf, version};
 use sipsteer::{
     dataplane::{clock::Clock, maps::Maps, pins::PinDir},
     fault::{self, Point},
@@ -245,5 +246,43 @@ fn detaching_removes_what_a_start_left_half_done() -> Result<()> {
     assert_eq!(bench.ask(&["detach"])?.status, 0);
     assert_eq!(bench.program_on("front")?, None);
     assert!(!bench.pins.exists());
+    Ok(())
+}
+
+#[test]
+fn maps_of_a_newer_version_are_taken_over_unless_a_value_has_no_room() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    bench.start(&[])?.end();
+    let put = fill(&bench, (0..300).map(|n| (n, phase_of(n), (n % 2) as u16)))?;
+    version::change_backends(&bench.pins, ABI)?;
+    version::change_slots(&bench.pins, ABI)?;
+    let before = bench.program_on("front")?;
+    let mut backends: Array<MapData, [u8; 8 + size_of::<Backend>()]> = array(&bench, name::BACKENDS)?;
+    let good = backends.get(&0, 0)?;
+    let mut heavy = good;
+    heavy[2] = 1;
+    backends.set(0, heavy, 0)?;
+    bench.ask(&["run"])?.refused(1, &[name::BACKENDS, "left alone", "weight is 65636, for", "no room"]);
+    assert_eq!(bench.program_on("front")?, before);
+    assert!(bench.pins.join(version::NEWER_MAP).exists() && !bench.pins.join("next").exists());
+    backends.set(0, good, 0)?;
+    // Whoever is not used may have any weight.
+    backends.set(
+        900,
+        {
+            let mut unused = [0; 8 + size_of::<Backend>()];
+            unused[2] = 1;
+            unused
+        },
+        0,
+    )?;
+    let daemon = bench.start(&[])?;
+    let found = dialogs(&bench).with_context(|| daemon.log())?;
+    assert_eq!(found.len(), put.len(), "{}", daemon.log());
+    put.iter().for_each(|n| is_as_it_was(&found, *n, phase_of(*n), (*n % 2) as u16));
+    assert!(!bench.pins.join(version::NEWER_MAP).exists());
+    assert_eq!(settings(&bench)?.abi, ABI);
+    daemon.end();
     Ok(())
 }

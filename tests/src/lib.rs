@@ -14,7 +14,7 @@
 //! * [`sipp`]: real SIP calls by SIPp, and what became of them. [`kamailio`]: a SIP server that is not ours.
 //! * [`calls`]: callers and servers that follow redirects, misbehave on request and remember every call.
 //! * [`daemon`]: the `sipsteer` under test. [`configuration`]: its file. [`examples`]: the files that ship with it.
-//!   [`older`]: maps as no version had them, which it is to read.
+//!   [`version`]: maps of other versions, which it is to read.
 //! * [`telemetry`]: what servers say of themselves, and ways to fail at that. [`guest`]: somebody who is logged in.
 //! * [`netns`], [`process`], [`cleanup`], [`command`], [`program`]: what those are made of. Everything made here is
 //!   undone when its guard is dropped, after a panic and on SIGINT and SIGTERM too.
@@ -43,7 +43,6 @@ pub mod kamailio;
 pub mod memory;
 pub mod messages;
 pub mod netns;
-pub mod older;
 pub mod packet;
 pub mod probes;
 pub mod process;
@@ -56,5 +55,6 @@ pub mod story;
 pub mod telemetry;
 pub mod topology;
 pub mod variant;
+pub mod version;
 
 pub use sipsteer::reference;

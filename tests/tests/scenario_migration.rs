@@ -6,6 +6,7 @@
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
 use lb_common::{
+    abi::ABI,
     decide::table::{Homes, homes},
     map::{
         dialog::{Bucket, Dialog, DialogKey, Phase, State},
@@ -15,11 +16,12 @@ use lb_common::{
 };
 use lb_tests::{
     daemon::{Config, Node},
-    needs_bpf, older,
+    needs_bpf,
     process::{Process, wait_until},
     program::attached,
     sipp::{Caller, Load, Server, scenario::Scenario},
     topology::{FRONT, Forwarding, Lab},
+    version,
 };
 use rustix::process::Signal;
 use sipsteer::{
@@ -85,21 +87,36 @@ impl<'l> Story<'l> {
                 die_at(&self.node, point, before)?;
                 ensure!(attached(&self.lab.balancer, FRONT)?.is_some(), "the program is gone");
             }
-            Step::Upgrade => {
+            Step::Up => {
                 daemon.kill()?;
-                older::change_backends(&self.node.pins)?;
-                let check = ["check", "--host", &self.node.config.to_string_lossy()];
-                let said = self.node.ask(&check)?.stdout;
-                let said = String::from_utf8_lossy(&said);
-                ensure!(said.contains("BACKENDS has values of 116 bytes, not 108"), "{said}");
-                self.node.binary = env!("CARGO_BIN_EXE_older").into();
+                version::make_abi_3(&self.node.pins)?;
+            }
+            Step::Down => {
+                daemon.kill()?;
+                version::change_backends(&self.node.pins, ABI + 1)?;
+                self.refuses(&[&format!("ABI {} or higher", ABI + 1)])?;
+                version::set_numbers(&self.node.pins, version::NEWER, ABI)?;
             }
         }
         let daemon = self.node.start(&[])?;
         let log = daemon.log();
         ensure!(log.contains("dialogs copied in") || matches!(step, Step::CutOff(..)), "{log}");
-        ensure!(log.contains("have layout 1000, this version has") == matches!(step, Step::Upgrade), "{log}");
+        let has_said = |layout| log.contains(&format!("have layout {layout}, this version has"));
+        ensure!(has_said(3) == matches!(step, Step::Up), "{log}");
+        ensure!(has_said(version::NEWER) == matches!(step, Step::Down), "{log}");
+        ensure!(!self.node.pins.join(version::NEWER_MAP).exists(), "{log}");
         Ok(daemon)
+    }
+
+    /// A start over these maps is refused with these words, and the program steers on.
+    fn refuses(&self, words: &[&str]) -> Result<()> {
+        let said = self.node.ask(&["check", "--host", &self.node.config.to_string_lossy()])?.stdout;
+        let said = String::from_utf8_lossy(&said);
+        ensure!(words.iter().all(|word| said.contains(word)), "{said}");
+        let daemon = self.node.spawn(&[])?;
+        ensure!(!daemon.wait(PATIENCE)?.success(), "{}", daemon.log());
+        ensure!(attached(&self.lab.balancer, FRONT)?.is_some(), "the program is gone");
+        Ok(())
     }
 
     /// All calls were made, each at one backend, and none is counted as in progress.
@@ -139,11 +156,14 @@ enum Step {
     Resize(u32),
     /// The same, cut off at a point that was passed so often before; and another start.
     CutOff(u32, Point, u32),
-    /// A restart of a version with another layout.
-    Upgrade,
+    /// A restart over maps of ABI 3.
+    Up,
+    /// A restart over maps of a newer version, refused as long as that says that this one does not understand them.
+    Down,
 }
 
-const SHORT: &[Step] = &[Step::Resize(16_384), Step::CutOff(8192, Point::MigrationSwapped, 0), Step::Upgrade];
+const SHORT: &[Step] =
+    &[Step::Resize(16_384), Step::CutOff(8192, Point::MigrationSwapped, 0), Step::Up, Step::Down];
 
 const LONG: &[Step] = &[
     Step::Resize(65_536),
@@ -156,8 +176,11 @@ const LONG: &[Step] = &[
     Step::CutOff(8192, Point::MigrationPinMoved, 0),
     Step::CutOff(16_384, Point::MigrationPinMoved, 9),
     Step::CutOff(8192, Point::MigrationPinsMoved, 0),
-    Step::Upgrade,
+    Step::Up,
+    Step::Down,
     Step::Resize(16_384),
+    Step::Down,
+    Step::Up,
 ];
 
 #[test]
@@ -228,11 +251,10 @@ fn a_table_that_is_full_of_dialogs_in_another_shape_comes_over() -> Result<()> {
     needs_bpf!();
     let (max, calls) = if is_long() { (1 << 20, 1_000_000) } else { (16_384, 16_000) };
     let lab = Lab::new(Forwarding::Nat, 2)?;
-    let mut node = Node::new(&lab, &sized(&lab, max))?;
+    let node = Node::new(&lab, &sized(&lab, max))?;
     node.start(&[])?.kill()?;
     let calls = fill(&node.pins, calls)?;
-    older::change_slots(&node.pins)?;
-    node.binary = env!("CARGO_BIN_EXE_older").into();
+    version::change_slots(&node.pins, ABI)?;
     // So full a table is no healthy one, for which `start` would wait.
     let daemon = node.spawn(&[])?;
     wait_until("it steers", PATIENCE, || Ok(daemon.log().lines().any(|line| line.ends_with(" ready"))))

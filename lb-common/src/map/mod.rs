@@ -5,6 +5,7 @@ pub mod carry;
 pub mod counters;
 pub mod dialog;
 pub mod expiry;
+pub mod layout;
 pub mod load;
 pub mod ring;
 pub mod service;
@@ -12,6 +13,9 @@ pub mod settings;
 pub mod zone;
 
 mod pod;
+
+#[cfg(feature = "aya")]
+pub use pod::value_of;
 
 use crate::{limits, verdict::VERDICTS};
 use core::mem::size_of;
@@ -65,6 +69,8 @@ pub struct MapSpec {
 pub mod name {
     /// One value: hash key, lifetimes, capacity.
     pub const SETTINGS: &str = "SETTINGS";
+    /// One value: how the keys and values of the other maps lie in memory, for other versions.
+    pub const LAYOUT: &str = "LAYOUT";
     /// Address, port and transport of a listener -> its service.
     pub const SERVICES: &str = "SERVICES";
     /// Service and listener number -> address, which replies leave from.
@@ -128,6 +134,7 @@ macro_rules! spec {
 /// The table of maps.
 pub const TABLE: &[MapSpec] = &[
     spec!(SETTINGS, Array, u32, settings::Settings, 1, Daemon, Program),
+    spec!(LAYOUT, Array, u32, layout::Layout, 1, Daemon, Daemon),
     spec!(
         SERVICES,
         Hash,

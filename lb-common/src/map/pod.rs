@@ -5,7 +5,7 @@
     reason = "aya::Pod is an unsafe trait; every type here is repr(C), without padding and valid for any bytes"
 )]
 
-use super::{backend, counters, dialog, expiry, load, ring, service, settings, zone};
+use super::{backend, counters, dialog, expiry, layout, load, ring, service, settings, zone};
 
 macro_rules! pod {
     ($($t:ty),+ $(,)?) => { $(
@@ -19,6 +19,7 @@ pod!(
     settings::Settings,
     settings::Scratch,
     settings::SlowPath,
+    layout::Layout,
     service::ServiceKey,
     service::Service,
     service::Listener,
@@ -39,3 +40,12 @@ pod!(
     counters::BackendCounter,
     counters::ServiceCounter,
 );
+
+/// The value that lies in `bytes`; `None`: they are not as many as it has.
+pub fn value_of<T: aya::Pod>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    // SAFETY: there are as many bytes as T has, any bytes are a T, and it is read from wherever they lie.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}

@@ -5,7 +5,7 @@ use super::{
     service::Service,
 };
 use crate::{hash::HashKey, sip::PLACES};
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
 
 /// The one value of SETTINGS. All times are in ticks, see [`Settings::tick_shift`].
 #[repr(C)]
@@ -37,11 +37,19 @@ pub struct Settings {
     pub next_hop_jiffies: u32,
     /// Raised by the daemon after it changed SERVICES or BACKEND_ADDRESSES: what CPUs remember of them is out of date.
     pub endpoints_version: u32,
-    /// Explicit padding.
-    pub _pad: u32,
+    /// [`crate::abi::READABLE_FROM`] of the daemon that wrote this; 0: of ABI 3, which did not say it.
+    pub readable_from: u32,
 }
 
 const _: () = assert!(size_of::<Settings>() == 16 + 8 + 12 * 4);
+
+/// Where [`Settings::abi`] stands in the value of SETTINGS, in every layout: a little-endian number of 32 bits.
+pub const ABI_AT: usize = 24;
+/// Where [`Settings::readable_from`] stands, likewise.
+pub const READABLE_FROM_AT: usize = 68;
+
+const _: () = assert!(offset_of!(Settings, abi) == ABI_AT);
+const _: () = assert!(offset_of!(Settings, readable_from) == READABLE_FROM_AT);
 
 /// The one value of SLOW_PATH.
 #[repr(C)]

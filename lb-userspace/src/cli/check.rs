@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config::{Complaints, Config, Loaded, Severity},
     control::{file, start},
-    dataplane::{adopt, attach, host, layout::Layout, neighbours::Neighbours, pins::PinDir},
+    dataplane::{adopt, attach, host, neighbours::Neighbours, pins::PinDir},
     failure::{Failure, Kind},
 };
 use serde::Serialize;
@@ -120,7 +120,7 @@ fn look_at_host(
             finding("privileges", host::check_capabilities()),
             finding("kernel types (BTF)", host::check_btf()),
             finding("bpf file system", bpffs(pins)),
-            earlier_run(pins, config.dialogs.max, context.layouts),
+            earlier_run(pins, config.dialogs.max),
             finding("IP forwarding", host::check_forwarding(config)),
             finding("files of the API", file::access(loaded, path, warn).map(drop)),
         ];
@@ -152,8 +152,8 @@ fn finding(what: &'static str, result: Result<(), Failure>) -> Finding {
 }
 
 /// What an earlier run left, and what a start would do about it.
-fn earlier_run(pins: &PinDir, max_dialogs: u32, layouts: &'static [Layout]) -> Finding {
-    let found = adopt::inspect(pins, max_dialogs, layouts);
+fn earlier_run(pins: &PinDir, max_dialogs: u32) -> Finding {
+    let found = adopt::inspect(pins, max_dialogs);
     let note = match &found {
         Ok(adopt::Found::Other(other)) => Some(format!(
             "a table for {} dialogs, of layout {}; a start makes one for {} and brings all calls over",

@@ -27,10 +27,7 @@ use crate::{
         self, Places,
         client::{self, Remote, Way},
     },
-    dataplane::{
-        layout::{self, Layout},
-        pins::{self, PinDir},
-    },
+    dataplane::pins::{self, PinDir},
     failure::{Failure, Kind},
     view::facts::Facts,
 };
@@ -159,7 +156,6 @@ impl Command {
 struct Context {
     json: bool,
     places: Places,
-    layouts: &'static [Layout],
     /// The way to the daemon.
     way: Way,
     facts: OnceCell<Facts>,
@@ -187,14 +183,6 @@ impl Context {
 
 /// Runs the program with its arguments.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    main_that_reads(layout::KNOWN, arguments)
-}
-
-/// The same as a version that brings dialogs over from maps of these layouts.
-pub fn main_that_reads(
-    layouts: &'static [Layout],
-    arguments: impl IntoIterator<Item = OsString>,
-) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let wants_json = arguments.iter().any(|a| a == "--json");
     let cli = match Cli::try_parse_from(arguments) {
@@ -214,7 +202,7 @@ pub fn main_that_reads(
         Ok(way) => way,
         Err(failure) => return output::fail(name, cli.json, &failure, None),
     };
-    let context = Context { json: cli.json, places: cli.places(), layouts, way, facts: OnceCell::new() };
+    let context = Context { json: cli.json, places: cli.places(), way, facts: OnceCell::new() };
     if context.elsewhere().is_none() {
         // Before `detach` removes them.
         context.facts();

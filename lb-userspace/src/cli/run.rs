@@ -41,8 +41,8 @@ pub(super) fn run(arguments: Arguments, context: &Context) -> Result<Output, Fai
     log_to_stderr();
     // The working directory may be another one when a reload comes.
     let config = std::path::absolute(&arguments.config).unwrap_or(arguments.config);
-    let (places, layouts) = (context.places.clone(), context.layouts);
-    run::run(Options { config, places, ephemeral: arguments.ephemeral, layouts })?;
+    let places = context.places.clone();
+    run::run(Options { config, places, ephemeral: arguments.ephemeral })?;
     Ok(Output::default())
 }
 

@@ -13,7 +13,7 @@ use crate::{
         OBJECT,
         adopt::Other,
         clock::{Clock, Now},
-        layout::{self, Old, PRESENT},
+        layout::{self, Old},
         load::{self, Programs},
         migrate::{
             self, Report,
@@ -29,10 +29,14 @@ use crate::{
     view::grouped,
 };
 use lb_common::{
+    abi::ABI,
     limits::MAX_BACKENDS,
     map::{load::Load, settings::Settings},
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// A migration under way.
 pub(super) struct Migration {
@@ -50,15 +54,15 @@ impl Migration {
     /// When the old maps cannot be read.
     pub(super) fn begin(other: Other, config: &Config, options: &Options) -> Result<Migration, Failure> {
         let pins = options.places.pins.clone();
-        let old = (other.layout.read)(&pins)?;
+        let old = other.layout.read(&pins)?;
         let max_dialogs = config.dialogs.max;
-        if other.layout.abi != PRESENT.abi {
+        if other.layout.abi != ABI {
             tracing::info!(
                 "the maps in {} have layout {}, this version has {}: making new ones beside them; the old program goes on \
                  steering meanwhile",
                 pins.path().display(),
                 other.layout.abi,
-                PRESENT.abi
+                ABI
             );
         }
         tracing::info!(
@@ -136,7 +140,8 @@ impl Migration {
         report: &mut Report,
     ) -> Result<Copying<'a>, Failure> {
         let wanted = wanted(|id| model.backends.contains_key(&id), settings, now);
-        let copying = migrate::copy_before(&self.pins, self.other.layout, programs, wanted, report)?;
+        let copying =
+            migrate::copy_before(&self.pins, Arc::clone(&self.other.layout), programs, wanted, report)?;
         let without_room = report.before.established_without_room;
         if without_room > 0 {
             return Err(do_not_fit(without_room, self.max_dialogs, self.other.capacity));
@@ -150,15 +155,11 @@ impl Migration {
     ///
     /// # Errors
     /// The kernel's; the next start goes on with it.
-    pub(super) fn finish(
-        self,
-        mut copying: Copying<'_>,
-        mut report: Report,
-        layouts: &'static [layout::Layout],
-    ) -> Result<(), Failure> {
+    pub(super) fn finish(self, mut copying: Copying<'_>, mut report: Report) -> Result<(), Failure> {
         fault::pass(Point::MigrationSwapped);
         migrate::copy_after(&mut copying, &mut report)?;
-        migrate::promote(&self.pins, layouts)?;
+        migrate::remove_others(&self.pins, &self.other.layout)?;
+        migrate::promote(&self.pins)?;
         let mut all = report.before;
         all += report.after;
         tracing::info!(
@@ -212,23 +213,22 @@ pub(super) fn resume(options: &Options) -> Result<(), Failure> {
             tracing::warn!(
                 "an earlier start was cut off when its new maps were in use already; going on with it"
             );
-            migrate::promote(pins, options.layouts)
+            migrate::promote(pins)
         }
         Stage::Steering => {
             tracing::warn!(
                 "an earlier start was cut off when its new maps had come into use; going on with it"
             );
-            catch_up(options)?;
-            migrate::promote(pins, options.layouts)
+            catch_up(pins)?;
+            migrate::promote(pins)
         }
     }
 }
 
 /// Brings over what changed in the old table around the time at which the new one came into use.
-fn catch_up(options: &Options) -> Result<(), Failure> {
-    let pins = &options.places.pins;
+fn catch_up(pins: &PinDir) -> Result<(), Failure> {
     let staging = pins.staging();
-    if !PRESENT.fits(&staging)? {
+    if !layout::is_own(&staging)? {
         return Err(Failure::bad(
             "migration_unfinished",
             format!(
@@ -240,9 +240,14 @@ fn catch_up(options: &Options) -> Result<(), Failure> {
     }
     let programs = load::load(&staging, OBJECT, options_max(&staging)?)?;
     migrate::swap_on(pins)?;
-    let Some(layout) = layout::recognise(pins, options.layouts)? else {
-        tracing::warn!("the old maps cannot be read; calls that changed at that moment may be missing");
-        return Ok(());
+    let layout = match layout::recognise(pins, layout::numbers(pins)?)? {
+        Ok(layout) => layout,
+        Err(why) => {
+            tracing::warn!(
+                "the old maps cannot be read, and calls that changed at that moment may be missing: {why}"
+            );
+            return Ok(());
+        }
     };
     let tables = Tables::open(&staging)?;
     let settings = tables.maps.settings()?;
@@ -255,11 +260,11 @@ fn catch_up(options: &Options) -> Result<(), Failure> {
         ..wanted(|id| backends.contains_key(&id), &settings, now)
     };
     let mut report = Report::default();
-    let mut copying = Copying::new(pins, layout, &programs, wanted)?;
+    let mut copying = Copying::new(pins, Arc::clone(&layout), &programs, wanted)?;
     report.before = copying.all()?;
     migrate::copy_after(&mut copying, &mut report)?;
     tracing::info!("{} dialogs that had changed were brought over", grouped(report.before.news()));
-    Ok(())
+    migrate::remove_others(pins, &layout)
 }
 
 /// Dialogs that the table in a pin directory was made for.

@@ -24,8 +24,7 @@ use crate::{
         OBJECT, adopt,
         attach::{self, Attachment, How},
         clock::Clock,
-        host,
-        layout::Layout,
+        host, layout,
         load::{self, Programs},
         migrate::Report,
         neighbours::Neighbours,
@@ -54,8 +53,6 @@ pub struct Options {
     pub places: Places,
     /// Detach at exit.
     pub ephemeral: bool,
-    /// Layouts of earlier maps whose dialogs may be brought over.
-    pub layouts: &'static [Layout],
 }
 
 /// Looks whether the host can run this configuration on these of its interfaces; changes nothing.
@@ -155,11 +152,12 @@ struct Raised {
 /// program.
 fn raise(config: &Config, options: &Options, links: &[Link]) -> Result<Raised, Failure> {
     let pins = &options.places.pins;
-    let found = adopt::inspect(pins, config.dialogs.max, options.layouts)?;
+    let found = adopt::inspect(pins, config.dialogs.max)?;
     let hash_key = hash_key::read_or_make(&config.node.hash_key_file)?;
     let wishes = state::read(&options.places.state())?;
 
-    let guard = Fresh::begin(matches!(found, adopt::Found::Nothing), pins)?;
+    let is_fresh = matches!(found, adopt::Found::Nothing);
+    let guard = Fresh::begin(is_fresh, pins)?;
     let migration = match found {
         adopt::Found::Other(other) => Some(Migration::begin(other, config, options)?),
         adopt::Found::Nothing | adopt::Found::Fitting => None,
@@ -170,12 +168,11 @@ fn raise(config: &Config, options: &Options, links: &[Link]) -> Result<Raised, F
     let now = Clock::open(&maps)?.now()?;
     let settings = lifetimes::settings(config, hash_key, now.hz);
     let mut tables = Tables::open(&maps)?;
-    let (model, standings) = match (&migration, found) {
-        (Some(migration), _) => migration.fill(&mut tables, config, &wishes, &settings, options, links)?,
-        (None, adopt::Found::Nothing) => {
-            (fill_new(&mut tables, config, &wishes, &settings)?, Standings::default())
-        }
-        (None, _) => take_over(&mut tables, config, &wishes, &settings, options)?,
+    layout::write(&maps)?;
+    let (model, standings) = match &migration {
+        Some(migration) => migration.fill(&mut tables, config, &wishes, &settings, options, links)?,
+        None if is_fresh => (fill_new(&mut tables, config, &wishes, &settings)?, Standings::default()),
+        None => take_over(&mut tables, config, &wishes, &settings, options)?,
     };
     wishes.differences(config, &wishes).iter().for_each(|difference| tracing::info!("{difference}"));
 
@@ -187,7 +184,7 @@ fn raise(config: &Config, options: &Options, links: &[Link]) -> Result<Raised, F
     let attachments = attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, links)?;
     fault::pass(Point::Attached);
     if let (Some(migration), Some(copying)) = (migration, copying) {
-        migration.finish(copying, report, options.layouts)?;
+        migration.finish(copying, report)?;
     }
     drop(staged);
     let slow_path = slow_path::start(pins, hash_key)?;

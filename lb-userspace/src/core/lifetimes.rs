@@ -34,7 +34,7 @@ pub fn settings(config: &Config, hash_key: HashKey, hz: u32) -> Settings {
         sweep_buckets: sweep_buckets(dialogs, hz),
         next_hop_jiffies: hz,
         endpoints_version: 0,
-        _pad: 0,
+        readable_from: abi::READABLE_FROM,
     }
 }
 

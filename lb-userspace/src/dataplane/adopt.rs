@@ -5,14 +5,15 @@ use super::{
     pins::{PinDir, unreadable},
 };
 use crate::failure::Failure;
-use aya::maps::{Array, Map, MapData, MapInfo, MapType};
+use aya::maps::{MapInfo, MapType};
 use lb_common::{
     abi::ABI,
-    map::{Kind, MapSpec, TABLE, dialog::buckets_for, name, settings::Settings},
+    map::{Kind, MapSpec, TABLE, dialog::buckets_for, name},
 };
+use std::sync::Arc;
 
 /// What stands in the pin directory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Found {
     /// No map and no link, or maps that nobody uses: of a start or a `detach` that died half way.
     Nothing,
@@ -23,10 +24,10 @@ pub enum Found {
 }
 
 /// A data plane of another layout, or with a dialog table of another size.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Other {
     /// Its layout.
-    pub layout: &'static Layout,
+    pub layout: Arc<Layout>,
     /// Dialogs that its table holds before some find no room.
     pub capacity: u32,
 }
@@ -41,11 +42,10 @@ struct Shape {
 }
 
 /// Compares the pinned maps with [`TABLE`] and with the number of dialogs that the configuration wants; touches nothing.
-/// `layouts` are those whose dialogs can be brought over.
 ///
 /// # Errors
-/// When they are of a layout that is none of these: what differs and what to do.
-pub fn inspect(pins: &PinDir, max_dialogs: u32, layouts: &'static [Layout]) -> Result<Found, Failure> {
+/// When their dialogs cannot be brought over: why, what differs and what to do.
+pub fn inspect(pins: &PinDir, max_dialogs: u32) -> Result<Found, Failure> {
     let pinned = pins.pinned_maps()?;
     let links = pins.linked_interfaces()?;
     if pinned.is_empty() && links.is_empty() {
@@ -61,31 +61,34 @@ pub fn inspect(pins: &PinDir, max_dialogs: u32, layouts: &'static [Layout]) -> R
         }
         differing.extend(differences(spec, &info(pins, spec.name)?));
     }
-    // Only with the right layout does the number mean anything. Without SETTINGS somebody died who was removing the maps.
-    let abi = match differing.is_empty() {
-        true if pinned.contains(&name::SETTINGS) => pinned_abi(pins)?,
-        true => 0,
-        false => ABI,
-    };
-    if links.is_empty() && abi == 0 {
+    // Without SETTINGS somebody died who was removing the maps.
+    let has_numbers = pinned.contains(&name::SETTINGS)
+        && info(pins, name::SETTINGS)?.map_type().is_ok_and(|kind| kind == MapType::Array);
+    let numbers = if has_numbers { Some(layout::numbers(pins)?) } else { None };
+    let abi = numbers.map_or(0, |numbers| numbers.abi);
+    if links.is_empty() && abi == 0 && differing.is_empty() {
         return Ok(Found::Nothing);
     }
-    if abi != ABI {
-        differing.push(format!("SETTINGS.abi is {abi}, this version has {ABI}"));
-    }
-    let fits = differing.is_empty()
-        && (!pinned.contains(&name::DIALOGS)
-            || info(pins, name::DIALOGS)?.max_entries() == buckets_for(max_dialogs));
-    if fits {
+    let fits = |name| Ok(info(pins, name)?.max_entries() == buckets_for(max_dialogs));
+    let has_dialogs = pinned.contains(&name::DIALOGS);
+    if abi == ABI && differing.is_empty() && (!has_dialogs || fits(name::DIALOGS)?) {
         return Ok(Found::Fitting);
     }
-    match layout::recognise(pins, layouts)? {
-        Some(layout) => {
-            let slots = info(pins, name::DIALOGS)?.max_entries() * layout.slots as u32;
-            Ok(Found::Other(Other { layout, capacity: slots / 2 }))
-        }
-        None => Err(mismatch(pins, &differing)),
+    let mut reasons = Vec::new();
+    match numbers.filter(|numbers| numbers.abi != ABI || differing.is_empty()) {
+        Some(numbers) => match layout::recognise(pins, numbers)? {
+            Ok(layout) => {
+                let slots = info(pins, name::DIALOGS)?.max_entries().saturating_mul(layout.slots() as u32);
+                return Ok(Found::Other(Other { layout, capacity: slots / 2 }));
+            }
+            Err(why) => {
+                reasons.push(format!("SETTINGS.abi is {}, this version has {ABI}", numbers.abi));
+                reasons.push(why);
+            }
+        },
+        None => reasons.append(&mut differing),
     }
+    Err(mismatch(pins, &reasons))
 }
 
 fn info(pins: &PinDir, name: &str) -> Result<MapInfo, Failure> {
@@ -103,18 +106,9 @@ fn mismatch(pins: &PinDir, differences: &[String]) -> Failure {
         ),
     )
     .remedy(
-        "start the version that made them, or a version that can read them, or run `sipsteer detach` and then `sipsteer run`, \
-         which forgets where the calls in progress are pinned",
+        "start the version that made them, or one that reads them (the change log says which ABI each has), or run `sipsteer \
+         detach` and then `sipsteer run`, which forgets where the calls in progress are pinned",
     )
-}
-
-fn pinned_abi(pins: &PinDir) -> Result<u32, Failure> {
-    let path = pins.map(name::SETTINGS);
-    let read = || {
-        let map = Map::from_map_data(MapData::from_pin(&path)?)?;
-        Array::<_, Settings>::try_from(map)?.get(&0, 0)
-    };
-    Ok(read().map_err(|e| map_failure(&path, e))?.abi)
 }
 
 /// A failure of aya about a pinned map.

@@ -2,6 +2,7 @@
 
 use super::{
     adopt::map_failure,
+    layout,
     pins::{PinDir, unreadable},
     sys,
 };
@@ -222,14 +223,16 @@ fn kernel_failure(what: &str, error: &io::Error, details: &str) -> Failure {
 /// # Errors
 /// When a pin cannot be removed.
 pub(crate) fn unpin_maps(pins: &PinDir) -> Result<usize, Failure> {
-    let pinned = pins.pinned_maps()?;
+    // As long as LAYOUT is there, which names those of another version.
+    let mut pinned: Vec<PathBuf> = layout::maps_of_others(pins).iter().map(|map| pins.map(map)).collect();
+    pinned.retain(|path| path.exists());
+    pinned.extend(pins.pinned_maps()?.iter().map(|map| pins.map(map)));
     match fs::remove_file(pins.clock()) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unreadable(&pins.clock(), &e)),
         _ => {}
     }
-    for name in &pinned {
-        let path = pins.map(name);
-        fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
+    for path in &pinned {
+        fs::remove_file(path).map_err(|e| unreadable(path, &e))?;
         fault::pass(Point::MapUnpinned);
     }
     match fs::remove_dir(pins.path()) {

@@ -248,17 +248,17 @@ pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     batch(map, cursor, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, keys.len())
 }
 
-/// The same for an array whose values nobody here has a type for: `values` holds `value_size` bytes for each of `keys`, which
-/// is what the kernel says of the map.
+/// The same for a map that nobody here has types for: `sizes` are the bytes of its keys and values, as the kernel says.
 pub(super) fn lookup_batch_bytes(
     map: BorrowedFd<'_>,
     cursor: &mut Cursor,
-    keys: &mut [u32],
+    keys: &mut [u8],
     values: &mut [u8],
-    value_size: usize,
+    sizes: (usize, usize),
 ) -> io::Result<(usize, bool)> {
-    assert_eq!(keys.len() * value_size, values.len(), "a batch has as many values as keys");
-    batch(map, cursor, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, keys.len())
+    let count = keys.len() / sizes.0;
+    assert!(keys.len() == count * sizes.0 && values.len() == count * sizes.1, "as many values as keys");
+    batch(map, cursor, keys.as_mut_ptr() as u64, values.as_mut_ptr() as u64, count)
 }
 
 /// Reads up to `count` entries to the addresses `keys` and `values`, which callers make from borrows of that length.

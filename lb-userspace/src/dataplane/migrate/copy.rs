@@ -25,6 +25,7 @@ use lb_common::{
 use std::{
     ops::AddAssign,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -135,7 +136,7 @@ fn version(dialog: &Dialog) -> Version {
 /// The copying of one table.
 pub struct Copying<'a> {
     programs: &'a Programs,
-    layout: &'static Layout,
+    layout: Arc<Layout>,
     old: OwnedFd,
     value_size: usize,
     wanted: Wanted,
@@ -158,7 +159,7 @@ impl<'a> Copying<'a> {
     /// When the table cannot be opened.
     pub fn new(
         pins: &PinDir,
-        layout: &'static Layout,
+        layout: Arc<Layout>,
         programs: &'a Programs,
         wanted: Wanted,
     ) -> Result<Copying<'a>, Failure> {
@@ -193,8 +194,8 @@ impl<'a> Copying<'a> {
         read?;
         for wanted_class in 0..CLASSES {
             for value in snapshot.chunks_exact(self.value_size) {
-                for slot in 0..self.layout.slots {
-                    let Some(dialog) = (self.layout.dialog)(value, slot) else { continue };
+                for slot in 0..self.layout.slots() {
+                    let Some(dialog) = self.layout.dialog(value, slot) else { continue };
                     if class(dialog.state.phase) == wanted_class && self.is_wanted(&dialog) {
                         self.push(Carried {
                             key: dialog.key(),
@@ -219,7 +220,7 @@ impl<'a> Copying<'a> {
             self.push(carried)?;
         }
         let mut snapshot = std::mem::take(&mut self.snapshot);
-        let (size, slots, dialog) = (self.value_size, self.layout.slots, self.layout.dialog);
+        let (size, layout) = (self.value_size, Arc::clone(&self.layout));
         let mut changes = Vec::new();
         self.read(|at, bytes| {
             let before = &mut snapshot[at..at + bytes.len()];
@@ -228,7 +229,8 @@ impl<'a> Copying<'a> {
             }
             for (before, now) in before.chunks_exact_mut(size).zip(bytes.chunks_exact(size)) {
                 if before != now {
-                    changes.extend((0..slots).map(|slot| (dialog(before, slot), dialog(now, slot))));
+                    let dialogs = |slot| (layout.dialog(before, slot), layout.dialog(now, slot));
+                    changes.extend((0..layout.slots()).map(dialogs));
                     before.copy_from_slice(now);
                 }
             }
@@ -274,17 +276,13 @@ impl<'a> Copying<'a> {
     /// Reads the old table from its beginning: `look` gets some values at a time, with their place in bytes.
     fn read(&self, mut look: impl FnMut(usize, &[u8])) -> Result<(), Failure> {
         let count = (BATCH / self.value_size).max(1);
-        let (mut keys, mut values) = (vec![0; count], vec![0; count * self.value_size]);
+        let sizes = (size_of::<u32>(), self.value_size);
+        let (mut keys, mut values) = (vec![0; count * sizes.0], vec![0; count * sizes.1]);
         let (mut cursor, mut at) = (Cursor::default(), 0);
         loop {
-            let (read, more) = sys::lookup_batch_bytes(
-                self.old.as_fd(),
-                &mut cursor,
-                &mut keys,
-                &mut values,
-                self.value_size,
-            )
-            .map_err(|e| Failure::bad("map_io", format!("cannot read the old DIALOGS: {e}")))?;
+            let batch = sys::lookup_batch_bytes(self.old.as_fd(), &mut cursor, &mut keys, &mut values, sizes);
+            let (read, more) =
+                batch.map_err(|e| Failure::bad("map_io", format!("cannot read the old DIALOGS: {e}")))?;
             let bytes = read * self.value_size;
             look(at, &values[..bytes]);
             at += bytes;

@@ -26,6 +26,7 @@ use copy::{Copying, Counts, Wanted};
 use rustix::thread::{MembarrierCommand, membarrier};
 use std::{
     os::fd::AsFd,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -57,7 +58,7 @@ pub struct Report {
 /// When established calls find no room, or the kernel's.
 pub fn copy_before<'a>(
     pins: &PinDir,
-    layout: &'static Layout,
+    layout: Arc<Layout>,
     programs: &'a Programs,
     wanted: Wanted,
     report: &mut Report,
@@ -127,24 +128,37 @@ pub fn swap_on(pins: &PinDir) -> Result<(), Failure> {
         let info = sys::link_info(link.as_fd()).map_err(|e| unreadable(&path, &e))?;
         // That of an interface that has vanished takes no program.
         if info.ifindex != 0 {
-            sys::link_update(link.as_fd(), program.as_fd()).map_err(|e| unreadable(&path, &e))?;
+            match sys::link_update(link.as_fd(), program.as_fd()) {
+                // Of another attach type: it is exchanged when all interfaces are given the program.
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
+                other => other.map_err(|e| unreadable(&path, &e))?,
+            }
         }
     }
     Ok(())
 }
 
-/// Pins the new maps in the place of the old ones, and removes what of these has none.
+/// Removes maps of the old layout that this one has not, when nothing needs them any more.
+///
+/// # Errors
+/// When a pin cannot be removed; the next start goes on with it.
+pub fn remove_others(pins: &PinDir, layout: &Layout) -> Result<(), Failure> {
+    for map in layout.maps_of_its_own() {
+        let path = pins.map(map);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(unreadable(&path, &e)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Pins the new maps in the place of the old ones.
 ///
 /// # Errors
 /// When a pin cannot be moved; the next start goes on with it.
-pub fn promote(pins: &PinDir, layouts: &[Layout]) -> Result<(), Failure> {
-    staging::promote(pins)?;
-    let present = |name: &str| lb_common::map::TABLE.iter().any(|spec| spec.name == name);
-    for spec in layouts.iter().flat_map(|layout| (layout.maps)()).filter(|spec| !present(spec.name)) {
-        // Those of one layout are not there in another.
-        let _ = std::fs::remove_file(pins.map(spec.name));
-    }
-    Ok(())
+pub fn promote(pins: &PinDir) -> Result<(), Failure> {
+    staging::promote(pins)
 }
 
 /// How long ago the program of a staging directory came into the kernel: what was seen earlier was copied.
