@@ -79,7 +79,8 @@ fn to_service(packet: &Packet, tables: &KernelTables) -> Departure {
         return Departure { verdict: steering.verdict, action: xdp_action::XDP_ABORTED };
     }
     let sees_answers = service.forwarding == forwarding::NAT;
-    let counted = counted(tables.scratch.message().kind, steering.verdict, tables.scratch.met(), sees_answers);
+    let counted =
+        counted(tables.scratch.message().kind, steering.verdict, tables.scratch.met(), sees_answers);
     maps::count_to_backend(steering.backend, bytes, counted);
     let datagram = tables.scratch.datagram();
     forward::to_backend(packet, &datagram, service.forwarding, steering.backend, steering.verdict)
@@ -90,7 +91,8 @@ fn from_backend(packet: &Packet, tables: &KernelTables) -> Departure {
     let Datagram { destination, destination_port, udp_at, .. } = tables.scratch.datagram();
     let destination = source_hash(&tables.settings.hash_key, &mapped(destination), destination_port);
     let leaving = apart::reply(packet, udp_at as usize + udp::LEN, destination);
-    let answers = track::is_answer(tables.scratch.message().kind, tables.scratch.met(), Sender::Backend, true);
+    let answers =
+        track::is_answer(tables.scratch.message().kind, tables.scratch.met(), Sender::Backend, true);
     maps::count_from_backend(tables.scratch.from().backend, packet.length() as u64, answers);
     let next_hop = tables.scratch.next_hop();
     let datagram = tables.scratch.datagram();
