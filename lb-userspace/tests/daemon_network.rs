@@ -310,7 +310,7 @@ fn a_port_of_a_bridge_goes_on_and_somebody_is_told() -> Result<()> {
     asks_for(&bench, &["interface front is a port of br0", "nomaster"])?;
     assert!(bench.program_on("front")?.is_some());
     // Nobody answers a port's questions, for longer than a silent neighbour is kept.
-    bench.balancer.ip("neigh flush dev front")?;
+    bench.balancer.ip("neigh del 10.0.0.11 dev front")?;
     thread::sleep(Duration::from_secs(4));
     assert!(!bench.balancer.ip("neigh show 10.0.0.11")?.contains("lladdr"));
     assert_eq!(next_hop(&bench, "sw1")?, hop, "calls go on");

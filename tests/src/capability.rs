@@ -1,8 +1,11 @@
 //! What a test needs of the machine. A test that cannot run says why, in the kernel's words; where `CI` is set, not
 //! being able to run is a failure.
 
-use aya::programs::loaded_programs;
-use std::{env, io::Write};
+use aya::programs::{ProgramError, loaded_programs};
+use std::{
+    env,
+    io::{ErrorKind, Write},
+};
 
 /// Whether this process may make network namespaces and load BPF programs; if not, why, and what to do about it.
 pub fn bpf_and_namespaces() -> Result<(), String> {
@@ -11,7 +14,9 @@ pub fn bpf_and_namespaces() -> Result<(), String> {
             "it makes network namespaces and loads BPF programs, which needs root: run it with sudo".into()
         );
     }
-    if let Some(Err(error)) = loaded_programs().next() {
+    if let Some(Err(error)) = loaded_programs().next()
+        && !is_gone(&error)
+    {
         return Err(format!(
             "the kernel refuses the bpf system call: {error}; it needs CAP_BPF and CAP_NET_ADMIN, and a kernel with \
              CONFIG_BPF_SYSCALL"
@@ -21,6 +26,11 @@ pub fn bpf_and_namespaces() -> Result<(), String> {
         return Err("the kernel has no /sys/kernel/btf/vmlinux; it needs CONFIG_DEBUG_INFO_BTF".into());
     }
     Ok(())
+}
+
+/// Whether a program has gone between the look at its number and that at itself, as another test's may at any time.
+fn is_gone(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(call) if call.io_error.kind() == ErrorKind::NotFound)
 }
 
 /// What the test needs to go on. If there is only a reason why it is not there, says loudly that the test is skipped.

@@ -89,8 +89,9 @@ struct Server {
     replies: u64,
     looked: Option<u64>,
     replied: Option<Duration>,
-    /// New calls that it answered so far.
+    /// New calls that it answered so far, and the last second in which it did.
     answered: u64,
+    answers: Option<u64>,
     record: Record,
 }
 
@@ -212,6 +213,7 @@ impl World {
             looked: None,
             replied: None,
             answered: 0,
+            answers: None,
             record: Record::default(),
         };
         let servers = config.backends.iter().map(server).collect();
@@ -268,6 +270,7 @@ impl World {
             }
             server.replies += 2;
             server.answered += 1;
+            server.answers = Some(now / SECOND);
             self.ends.push(Reverse((now + lasts, key, id, now / SECOND)));
         }
         Ok(())
@@ -392,8 +395,7 @@ impl World {
             if self.without != Some(Protection::SecondWitness) {
                 let calls = self.story.tables.load_of(id as u16).calls;
                 let traffic = Traffic { calls, replies: server.replies, answered: server.answered };
-                server.record.others_answer = voices.others_answer(server.patient.voice(now));
-                server.patient.look(traffic, server.record.others_answer, now);
+                server.patient.look(traffic, voices.others_answer(server.patient.voice(now)), now);
             }
             let rises = before != Health::Up && server.patient.health() == Health::Up;
             if rises && self.without == Some(Protection::FlapDamping) {

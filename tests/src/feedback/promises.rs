@@ -57,8 +57,6 @@ pub(super) struct Record {
     swallowed_five: Option<u64>,
     /// When the newest sample of each source was taken.
     newest: BTreeMap<&'static str, Duration>,
-    /// Whether others answer their new calls, so that its own are not to blame.
-    pub(super) others_answer: bool,
     /// Whether it sent packets of calls at the latest two looks.
     sent: [bool; 2],
     awake_since: Option<u64>,
@@ -168,6 +166,11 @@ impl World {
 
     /// Its health was looked at.
     pub(super) fn keeps_promises_of_health(&mut self, id: usize, second: u64) -> Result<(), String> {
+        let others = || self.servers.iter().enumerate().filter(|(other, _)| *other != id).map(|(_, s)| s);
+        let answering = others().filter(|s| s.answers.is_some_and(|last| second <= last + 1)).count();
+        let silent = others().filter(|s| !s.life.answers_calls(second)).count();
+        // Otherwise calls may be to blame.
+        let others_answer = answering > silent;
         let (now, cut) = (self.clock.now(), second < self.probes_cut + 15);
         let server = &mut self.servers[id];
         let health = server.health();
@@ -205,7 +208,7 @@ impl World {
         }
         let noticed = record.swallowed_five.is_none_or(|five| second <= five + HOLE);
         let calm = self.clock.right_for(second) > HOLE + 10 && second > self.asleep + HOLE + 10;
-        if server.life.state == State::Hole && !noticed && record.others_answer && calm {
+        if server.life.state == State::Hole && !noticed && others_answer && calm {
             return Err(format!("{name} swallowed {} calls and is still up", record.swallowed));
         }
         Ok(())
