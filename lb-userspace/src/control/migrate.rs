@@ -7,6 +7,7 @@ use crate::{
         model::{Circumstances, Model},
         plan::Plan,
         standings::Standings,
+        summary::Summary,
         wishes::Wishes,
     },
     dataplane::{
@@ -102,7 +103,9 @@ impl Migration {
         let ports = links.iter().filter(|link| config.node.interfaces.contains(&link.name));
         tables.maps.set_ports(&ports.map(|link| link.ifindex).collect::<Vec<_>>())?;
         tables.maps.set_settings(settings)?;
-        let changes = Plan::between(&before, &model).summary;
+        // Of rings and policies, from which the rest follows, nothing was read.
+        let (services, zones, rings) = Default::default();
+        let changes = Summary { services, zones, rings, ..Plan::between(&before, &model).summary };
         tracing::info!("made new maps: {changes}");
         fault::pass(Point::MigrationFilled);
         Ok((model, standings))
