@@ -10,7 +10,7 @@
 //! | `rise` good answers in a row, and not held down | up |
 //! | `fall` failures in a row that were answers (503, 5xx, 408) in part | draining |
 //! | `fall` failures in a row without an answer | down |
-//! | the same, but packets of its calls still come | draining |
+//! | the same, but packets of its calls still come, or come again | draining |
 //! | half of the last eight probes without an answer | draining |
 //! | probes that cannot be sent, for want of a route or of sockets | as before |
 //! | probes are answered, new calls are not, and those of other backends are | draining |
@@ -96,6 +96,8 @@ pub struct Patient {
     silent: u32,
     /// Of the latter, those in a row at which no packet of its calls had come since the one before.
     lifeless: u32,
+    /// Of the latter, those in a row at which some had come.
+    lively: u32,
     /// Packets of its calls at the latest failure.
     replies: Option<u64>,
     /// The latest probes, a bit each, the newest lowest: 1 is silence.
@@ -142,6 +144,7 @@ impl Patient {
             failed: 0,
             silent: 0,
             lifeless: 0,
+            lively: 0,
             replies: None,
             recent: 0,
             watched: Watched::default(),
@@ -269,7 +272,7 @@ impl Patient {
         self.recent = self.recent << 1 | 1;
         (self.answered, self.silent) = (0, self.silent + 1);
         let alive = self.replies.zip(replies).is_some_and(|(before, now)| before != now);
-        self.lifeless = if alive { 0 } else { self.lifeless + 1 };
+        (self.lifeless, self.lively) = if alive { (0, self.lively + 1) } else { (self.lifeless + 1, 0) };
         self.replies = replies;
         self.silence(&silence, now)
     }
@@ -298,7 +301,8 @@ impl Patient {
 
     /// An answer came, and if it is late, the silence that was noted before was none.
     fn hears(&mut self, late: bool) {
-        (self.answered, self.silent, self.lifeless, self.replies) = (self.answered + 1, 0, 0, None);
+        (self.answered, self.silent, self.replies) = (self.answered + 1, 0, None);
+        (self.lifeless, self.lively) = (0, 0);
         self.excused = self.unanswered;
         self.recent = if late { self.recent & !1 } else { self.recent << 1 };
         if self.before_silence.is_none() {
@@ -346,7 +350,10 @@ impl Patient {
                 true => (Health::Draining, ", but it still answers calls"),
                 false => (Health::Down, ""),
             };
-            let due = health != self.health && (self.health == Health::Up || health == Health::Down);
+            // Who was found dead may have been away only.
+            let returns = self.health == Health::Down && self.lively >= self.probing.fall;
+            let falls = self.health == Health::Up || health == Health::Down;
+            let due = health != self.health && (falls || returns);
             return due
                 .then(|| self.falls_silent(health, format!("{} {how}{but}", probes(self.silent)), now));
         }

@@ -316,6 +316,17 @@ fn packets_of_calls_are_a_sign_of_life_while_probes_are_not_answered() {
         seen.push(patient.health());
     }
     assert_eq!(seen, [Up, Draining, Draining, Draining, Draining, Down]);
+    // They come again: twice is no accident.
+    let mut seen = Vec::new();
+    for (second, replies) in (6..).zip([12, 12, 13, 14, 14, 14]) {
+        patient.note(&Outcome::TimedOut, Some(replies), seconds(second));
+        seen.push((patient.health(), patient.health_but_for_silence()));
+    }
+    assert_eq!(
+        seen.iter().map(|(health, _)| *health).collect::<Vec<_>>(),
+        [Down, Down, Down, Draining, Draining, Down]
+    );
+    assert!(seen.iter().all(|(_, but_for_silence)| *but_for_silence == Up));
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub(super) struct Record {
     /// New calls since it became a black hole or got calls again as one, and when there were five.
     swallowed: u64,
     swallowed_five: Option<u64>,
+    /// The last second in which its calls may have been to blame, as those of others got no answer either.
+    to_blame: u64,
     /// When the newest sample of each source was taken.
     newest: BTreeMap<&'static str, Duration>,
     /// Whether it sent packets of calls at the latest two looks.
@@ -170,7 +172,7 @@ impl World {
         let answering = others().filter(|s| s.answers.is_some_and(|last| second <= last + 1)).count();
         let silent = others().filter(|s| !s.life.answers_calls(second)).count();
         // Otherwise calls may be to blame.
-        let others_answer = answering > silent;
+        let to_blame = answering <= silent;
         let (now, cut) = (self.clock.now(), second < self.probes_cut + 15);
         let server = &mut self.servers[id];
         let health = server.health();
@@ -206,9 +208,12 @@ impl World {
         if health != Health::Up {
             (record.swallowed, record.swallowed_five) = (0, None);
         }
-        let noticed = record.swallowed_five.is_none_or(|five| second <= five + HOLE);
+        if to_blame {
+            record.to_blame = second;
+        }
+        let noticed = record.swallowed_five.is_none_or(|five| second <= five.max(record.to_blame) + HOLE);
         let calm = self.clock.right_for(second) > HOLE + 10 && second > self.asleep + HOLE + 10;
-        if server.life.state == State::Hole && !noticed && others_answer && calm {
+        if server.life.state == State::Hole && !noticed && calm {
             return Err(format!("{name} swallowed {} calls and is still up", record.swallowed));
         }
         Ok(())
