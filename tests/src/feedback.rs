@@ -319,6 +319,9 @@ impl World {
         if self.random.below(300) == 0 {
             self.asleep = second + self.random.below(25);
         }
+        if second <= self.asleep {
+            self.servers.iter_mut().for_each(|server| server.record.is_unseen());
+        }
         if second < self.asleep {
             return Ok(());
         }

@@ -89,6 +89,8 @@ pub struct Patient {
     health: Health,
     since: Duration,
     reason: String,
+    /// When the latest probe was over.
+    noted: Duration,
     /// Good answers in a row, answers in a row, failures in a row, and failures without an answer in a row.
     good: u32,
     answered: u32,
@@ -139,6 +141,7 @@ impl Patient {
             health,
             since: now,
             reason: reason.to_owned(),
+            noted: now,
             good: 0,
             answered: 0,
             failed: 0,
@@ -245,6 +248,10 @@ impl Patient {
     /// A probe is over. `replies`, for a failure: packets of its calls so far, if they pass us.
     pub fn note(&mut self, outcome: &Outcome, replies: Option<u64>, now: Duration) -> Option<Turn> {
         self.watched.look(now, self.probing.detection());
+        let before = std::mem::replace(&mut self.noted, now);
+        if now.saturating_sub(before) > self.probing.detection() * 2 {
+            self.forget_probes();
+        }
         let silence = match outcome {
             Outcome::Answered { code, rtt } => {
                 let late = *rtt > self.probing.timeout;
@@ -308,6 +315,12 @@ impl Patient {
         if self.before_silence.is_none() {
             (self.quiet_since, self.refused) = (None, false);
         }
+    }
+
+    /// Nobody asked for a while: what was in a row before says nothing of now.
+    fn forget_probes(&mut self) {
+        (self.good, self.answered, self.failed, self.silent) = (0, 0, 0, 0);
+        (self.lifeless, self.lively, self.recent, self.replies) = (0, 0, 0, None);
     }
 
     fn fails(&mut self) {

@@ -146,6 +146,17 @@ fn an_hour_in_which_nobody_watched_makes_nobody_well() {
 }
 
 #[test]
+fn probes_before_a_pause_and_after_it_are_not_in_a_row() {
+    // Twice what it takes to find out, 2.7 s with the defaults.
+    for (pause, health) in [(5, Down), (6, Up)] {
+        let mut patient = patient();
+        story(&mut patient, 0, "yt");
+        assert_eq!(story(&mut patient, 1 + pause, "t"), [health], "{pause}");
+        assert_eq!(story(&mut patient, 2 + pause, "t"), [Down], "{pause}");
+    }
+}
+
+#[test]
 fn who_was_silent_for_no_fault_of_its_own_is_not_held_down_for_it() {
     let mut patient = patient();
     story(&mut patient, 0, "ttyyttyytty");

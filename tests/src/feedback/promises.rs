@@ -73,6 +73,11 @@ impl Record {
         }
     }
 
+    /// Nobody looked since: what it swallowed can be told from what it answered before by nobody.
+    pub(super) fn is_unseen(&mut self) {
+        (self.swallowed, self.swallowed_five) = (0, None);
+    }
+
     /// Its last fall was for a silence that all kept, and does not count.
     pub(super) fn is_pardoned(&mut self) {
         self.falls.pop_back();
