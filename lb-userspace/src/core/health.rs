@@ -89,8 +89,6 @@ pub struct Patient {
     health: Health,
     since: Duration,
     reason: String,
-    /// When the latest probe was over.
-    noted: Duration,
     /// Good answers in a row, answers in a row, failures in a row, and failures without an answer in a row.
     good: u32,
     answered: u32,
@@ -141,7 +139,6 @@ impl Patient {
             health,
             since: now,
             reason: reason.to_owned(),
-            noted: now,
             good: 0,
             answered: 0,
             failed: 0,
@@ -247,11 +244,7 @@ impl Patient {
 
     /// A probe is over. `replies`, for a failure: packets of its calls so far, if they pass us.
     pub fn note(&mut self, outcome: &Outcome, replies: Option<u64>, now: Duration) -> Option<Turn> {
-        self.watched.look(now, self.probing.detection());
-        let before = std::mem::replace(&mut self.noted, now);
-        if now.saturating_sub(before) > self.probing.detection() * 2 {
-            self.forget_probes();
-        }
+        self.watch(now);
         let silence = match outcome {
             Outcome::Answered { code, rtt } => {
                 let late = *rtt > self.probing.timeout;
@@ -286,6 +279,7 @@ impl Patient {
 
     /// A look at its traffic. `others_answer`: other backends answer their new calls.
     pub fn look(&mut self, traffic: Traffic, others_answer: bool, now: Duration) -> Look {
+        self.watch(now);
         let sight = self.witness.look(traffic, now);
         if sight.answers && self.mute {
             // Whatever it was, it is over.
@@ -317,10 +311,15 @@ impl Patient {
         }
     }
 
-    /// Nobody asked for a while: what was in a row before says nothing of now.
-    fn forget_probes(&mut self) {
-        (self.good, self.answered, self.failed, self.silent) = (0, 0, 0, 0);
-        (self.lifeless, self.lively, self.recent, self.replies) = (0, 0, 0, None);
+    /// Somebody looks. If nobody did for a while, because the daemon was stopped, what was in a row before says nothing of now.
+    /// (That a probe waited for its turn is no such while: traffic is looked at meanwhile.)
+    fn watch(&mut self, now: Duration) {
+        let usually = self.probing.detection();
+        if self.watched.gap(now) > usually * 2 {
+            (self.good, self.answered, self.failed, self.silent) = (0, 0, 0, 0);
+            (self.lifeless, self.lively, self.recent, self.replies) = (0, 0, 0, None);
+        }
+        self.watched.look(now, usually);
     }
 
     fn fails(&mut self) {

@@ -154,6 +154,11 @@ fn probes_before_a_pause_and_after_it_are_not_in_a_row() {
         assert_eq!(story(&mut patient, 1 + pause, "t"), [health], "{pause}");
         assert_eq!(story(&mut patient, 2 + pause, "t"), [Down], "{pause}");
     }
+    // Its probes wait for their turn.
+    let mut patient = patient();
+    story(&mut patient, 0, "yt");
+    (2..60).for_each(|second| drop(patient.look(Traffic::default(), false, seconds(second))));
+    assert_eq!(story(&mut patient, 60, "t"), [Down]);
 }
 
 #[test]

@@ -20,10 +20,14 @@ impl Watched {
         self.time
     }
 
+    /// How long nobody has looked.
+    pub(super) fn gap(&self, now: Duration) -> Duration {
+        self.last.map_or(Duration::ZERO, |last| now.saturating_sub(last))
+    }
+
     /// The time that would have been watched if somebody looked at `now`.
     pub(super) fn time(&self, now: Duration, usually: Duration) -> Duration {
-        let step = self.last.map_or(Duration::ZERO, |last| now.saturating_sub(last));
-        self.time + step.min(LONGEST.max(usually))
+        self.time + self.gap(now).min(LONGEST.max(usually))
     }
 }
 
