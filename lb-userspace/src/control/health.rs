@@ -349,6 +349,7 @@ mod tests {
         let config = config::parse(&text, "sipsteer.toml").unwrap().config;
         assert_eq!(visible_backends(&config), ["a1".to_owned()].into());
     }
+
     #[test]
     fn calls_that_could_not_be_pinned_are_not_waited_for() {
         let counter = BackendCounter {
