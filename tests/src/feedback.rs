@@ -1,11 +1,12 @@
 //! The whole loop on a clock of its own: servers, probes, telemetry with every fault it can have, health, the controller, the
 //! model and the decision core that the kernel runs. Everything follows from the seed, and what must never happen stops the run.
 //!
-//! * [`life`]: what is the matter with servers. * [`liar`]: what is wrong with what they say. * [`clock`]: and with the daemon's
+//! * [`calls`]: what callers do. * [`life`]: what is the matter with servers. * [`liar`]: what is wrong with what they say. * [`clock`]: and with the daemon's
 //!   clock. The wall clock is not in here, since nothing of the loop reads it.
 //! * [`promises`]: what must hold. * [`protection`]: what makes it hold, and can be left out to see that the promises notice.
 //! * [`scale`]: how large a run is.
 
+mod calls;
 mod clock;
 mod liar;
 mod life;
@@ -15,17 +16,13 @@ mod scale;
 
 pub use protection::{PROTECTIONS, Protection};
 
-use crate::{
-    simulation::Random,
-    story::{BRANCH, Story, message, request},
-};
+use crate::{simulation::Random, story::Story};
+use calls::Plans;
 use clock::Clock;
 use lb_common::{
     decide::expiry,
     limits::MAX_SWEEP,
     map::{settings::Settings, zone::Policy, zone::choice},
-    sip::{Kind, Method},
-    verdict::Verdict,
 };
 use liar::Liar;
 use life::{Life, State};
@@ -45,11 +42,7 @@ use sipsteer::{
         wishes::{Will, Wishes},
     },
 };
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 const SECOND: u64 = 1_000_000_000;
 /// Ticks per second.
@@ -96,6 +89,12 @@ struct Server {
 }
 
 impl Server {
+    /// Whether packets of its calls came in so many seconds before this moment. A later one came before the clock went back.
+    fn sends(&self, now: Duration, seconds: u64) -> bool {
+        let ago = self.replied.and_then(|last| now.checked_sub(last));
+        ago.is_some_and(|ago| ago.as_secs() <= seconds)
+    }
+
     /// How it is, as far as its probes are believed.
     fn health(&self) -> Health {
         match self.belief {
@@ -120,7 +119,7 @@ struct World {
     wishes: Wishes,
     /// Whether the tables are not those of the latest decisions.
     due: bool,
-    ends: BinaryHeap<Reverse<(u64, u64, u16, u64)>>,
+    plans: Plans,
     outcome: Outcome,
     clock: Clock,
     /// What it said at the latest decision.
@@ -155,10 +154,10 @@ fn play(seed: u64, seconds: u64, without: Option<Protection>) -> Result<Outcome,
         now += (world.random.exponential() / cps * SECOND as f64) as u64;
         while second < now / SECOND {
             second += 1;
-            world.end_calls(second * SECOND).map_err(|what| format!("second {second}: {what}"))?;
+            world.go_on(second * SECOND).map_err(|what| format!("second {second}: {what}"))?;
             world.pass(second).map_err(|what| format!("second {second}: {what}"))?;
         }
-        world.end_calls(now).map_err(|what| format!("second {second}: {what}"))?;
+        world.go_on(now).map_err(|what| format!("second {second}: {what}"))?;
         world.call(now).map_err(|what| format!("second {second}: {what}"))?;
     }
     Ok(world.outcome)
@@ -230,7 +229,7 @@ impl World {
             standings: BTreeMap::new(),
             wishes: Wishes::default(),
             due: true,
-            ends: BinaryHeap::new(),
+            plans: Plans::new(),
             outcome: Outcome { servers: scale.servers, ..Outcome::default() },
             decided: clock.now(),
             clock,
@@ -240,58 +239,6 @@ impl World {
         };
         world.publish();
         world
-    }
-
-    /// A call comes.
-    fn call(&mut self, now: u64) -> Result<(), String> {
-        self.set_clock(now);
-        let key = self.random.next();
-        let lasts = (self.random.exponential() * 10.0 * SECOND as f64) as u64;
-        let steering = self.story.arrives(request(Method::Invite, key));
-        self.outcome.calls += 1;
-        match steering.verdict {
-            Verdict::SteeredNew => {}
-            Verdict::RefusedFull => {
-                self.outcome.refused += 1;
-                return Ok(());
-            }
-            Verdict::RefusedDown => {
-                self.outcome.refused += 1;
-                return self.keeps_promises_of_service(now / SECOND);
-            }
-            other => return Err(format!("a new call was {other:?}")),
-        }
-        let id = steering.backend;
-        self.keeps_promises_of_call(id, now)?;
-        let server = &mut self.servers[usize::from(id)];
-        if server.life.answers_calls(now / SECOND) {
-            for code in [180, 200] {
-                self.story.leaves(id, &[0], message(Kind::Response(code), key).to_tag(1));
-            }
-            server.replies += 2;
-            server.answered += 1;
-            server.answers = Some(now / SECOND);
-            self.ends.push(Reverse((now + lasts, key, id, now / SECOND)));
-        }
-        Ok(())
-    }
-
-    /// Calls that are over by now are ended by their callers.
-    fn end_calls(&mut self, now: u64) -> Result<(), String> {
-        while let Some(Reverse((at, key, id, begun))) = self.ends.peek().copied().filter(|end| end.0.0 <= now)
-        {
-            self.ends.pop();
-            self.set_clock(at);
-            let steering = self.story.arrives(request(Method::Bye, key).branch(BRANCH + 1).to_tag(1));
-            let server = &mut self.servers[usize::from(id)];
-            server.replies += u64::from(server.life.is_alive(at / SECOND));
-            let died = server.record.died.is_some_and(|second| second >= begun);
-            if !died && (steering.verdict, steering.backend) != (Verdict::SteeredPinned, id) {
-                let (name, second) = (&server.name, at / SECOND);
-                return Err(format!("a call of {name} moved in second {second}: {steering:?}"));
-            }
-        }
-        Ok(())
     }
 
     fn set_clock(&self, nanoseconds: u64) {

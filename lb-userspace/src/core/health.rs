@@ -102,7 +102,7 @@ pub struct Patient {
     replies: Option<u64>,
     /// The latest probes, a bit each, the newest lowest: 1 is silence.
     recent: u32,
-    /// All times of falls are those of this clock.
+    /// All times of falls and of traffic are those of this clock.
     watched: Watched,
     flaps: Flaps,
     held_until: Duration,
@@ -179,7 +179,9 @@ impl Patient {
         match self.health {
             // Its probes tell why.
             Health::Down => Voice::Unknown,
-            Health::Up | Health::Draining => self.witness.voice(now),
+            Health::Up | Health::Draining => {
+                self.witness.voice(self.watched.time(now, self.probing.detection()))
+            }
         }
     }
 
@@ -280,7 +282,7 @@ impl Patient {
     /// A look at its traffic. `others_answer`: other backends answer their new calls.
     pub fn look(&mut self, traffic: Traffic, others_answer: bool, now: Duration) -> Look {
         self.watch(now);
-        let sight = self.witness.look(traffic, now);
+        let sight = self.witness.look(traffic, self.watched.time(now, self.probing.detection()));
         if sight.answers && self.mute {
             // Whatever it was, it is over.
             self.paused_until = Duration::ZERO;

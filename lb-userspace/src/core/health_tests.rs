@@ -214,6 +214,22 @@ fn looks_at_all(patient: &mut Patient, from: u64, steps: &[(u64, u64, u64)], oth
     seen
 }
 
+/// Seed 400156 of the simulation: calls from before the clock went back were forgotten, and after it came too few.
+#[test]
+fn a_clock_that_goes_back_hides_no_black_hole() {
+    let mut patient = patient();
+    let calls = |calls| Traffic { calls, ..Traffic::default() };
+    let moments = [(3600, 0), (3601, 9), (3602, 9), (2, 10), (3, 10)];
+    let mut health = Vec::new();
+    for (second, sum) in moments {
+        patient.look(calls(sum), true, seconds(second));
+        health.push(patient.health());
+    }
+    assert_eq!(health, [Up; 5], "watched for two seconds");
+    patient.look(calls(10), true, seconds(4));
+    assert_eq!(patient.health(), Draining);
+}
+
 #[test]
 fn calls_without_any_packet_make_the_first_silent_probe_enough() {
     let mut after = patient();

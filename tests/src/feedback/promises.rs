@@ -55,10 +55,14 @@ pub(super) struct Record {
     /// New calls since it became a black hole or got calls again as one, and when there were five.
     swallowed: u64,
     swallowed_five: Option<u64>,
+    /// Whether an INVITE has come to it since something new was the matter with it.
+    asked: bool,
     /// The last second in which its calls may have been to blame, as those of others got no answer either.
     to_blame: u64,
     /// When the newest sample of each source was taken.
     newest: BTreeMap<&'static str, Duration>,
+    /// Since when its probes are silent, by the daemon's clock and in truth.
+    quiet: Option<(Duration, u64)>,
     /// Whether it sent packets of calls at the latest two looks.
     sent: [bool; 2],
     awake_since: Option<u64>,
@@ -69,8 +73,13 @@ impl Record {
     /// A second of its life, in which something new may be the matter with it.
     pub(super) fn lives(&mut self, anew: bool) {
         if anew {
-            (self.swallowed, self.swallowed_five) = (0, None);
+            (self.swallowed, self.swallowed_five, self.asked) = (0, None, false);
         }
+    }
+
+    /// An INVITE comes to it.
+    pub(super) fn is_asked(&mut self) {
+        self.asked = true;
     }
 
     /// Nobody looked since: what it swallowed can be told from what it answered before by nobody.
@@ -88,6 +97,13 @@ impl Record {
         let newest = self.newest.entry(source).or_default();
         // A clock that went back by a lot begins anew.
         *newest = if *newest > taken + Duration::from_secs(60) { taken } else { taken.max(*newest) };
+    }
+
+    /// Its probes have been silent since a moment, by the daemon's clock.
+    fn is_quiet_since(&mut self, moment: Option<Duration>, second: u64) {
+        if self.quiet.map(|(moment, _)| moment) != moment {
+            self.quiet = moment.map(|moment| (moment, second));
+        }
     }
 
     /// A look at its traffic, which showed packets of it or none.
@@ -148,12 +164,11 @@ impl World {
         let now = self.clock.now();
         let fit = |server: &&Server| {
             // Well since before it fell silent: nobody can tell that one is back whose probes do not come through.
-            let quiet_for =
-                server.patient.quiet_since().map_or(0, |since| now.saturating_sub(since).as_secs());
+            let quiet_for = server.record.quiet.map_or(0, |(_, since)| second - since);
             matches!(server.life.state, State::Well | State::Slow)
                 && server.life.steady_for(second) > 10 + quiet_for
                 // Its calls show that it lives.
-                && server.replied.is_some_and(|last| now.saturating_sub(last) <= Duration::from_secs(2))
+                && server.sends(now, 2)
                 && self.is_calm(server, 15, second)
                 && self.wishes.of(&server.name).will == Will::Enabled
                 && server.patient.health_but_for_silence() == Health::Up
@@ -180,9 +195,10 @@ impl World {
         let to_blame = answering <= silent;
         let (now, cut) = (self.clock.now(), second < self.probes_cut + 15);
         let server = &mut self.servers[id];
-        let health = server.health();
+        let (health, seen) = (server.health(), server.sends(now, 5));
         let reason = server.patient.reason().to_owned();
         let (name, record) = (&server.name, &mut server.record);
+        record.is_quiet_since(server.patient.quiet_since(), second);
         let before = std::mem::replace(&mut record.health, health);
         if health == Health::Down {
             if before != Health::Down && record.sent == [true; 2] {
@@ -205,8 +221,10 @@ impl World {
                 ));
             }
             // Where no packet of its calls came since it was a black hole, nothing shows that it is none any more.
-            let seen = server.replied.is_some_and(|last| now.saturating_sub(last) <= Duration::from_secs(5));
-            if server.life.state == State::Well && server.life.steady_for(second) > 10 && !cut && seen {
+            // Nor has one that gets no new calls any way to show that it answers them again, and may be drained for the old ones.
+            let mute = health == Health::Draining && server.patient.is_suspected();
+            let shown = seen && (record.asked || !mute);
+            if server.life.state == State::Well && server.life.steady_for(second) > 10 && !cut && shown {
                 return Err(format!("{name} is well and {health:?}: {reason}"));
             }
         }

@@ -12,7 +12,10 @@
 //! Where nobody else can take a call, sending it to a backend that may be dead costs its caller no more than sending it
 //! nowhere, and if it is dead, the first calls tell. One backend alone has nobody to fall silent with.
 
-use super::witness::{CALLS, FORGOTTEN, Sight, Traffic, Witness};
+use super::{
+    watched::Watched,
+    witness::{CALLS, FORGOTTEN, Sight, Traffic, Witness},
+};
 use std::time::Duration;
 
 /// For so long an answer says that somebody is there.
@@ -64,6 +67,7 @@ pub struct Member {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Acks {
     before: Option<Requests>,
+    watched: Watched,
     witness: Witness,
     sum: Traffic,
     sight: Sight,
@@ -84,12 +88,13 @@ pub struct Requests {
 impl Acks {
     /// A look at `now`.
     pub fn look(&mut self, requests: Requests, now: Duration) {
+        let watched = self.watched.look(now, Duration::ZERO);
         let Some(before) = self.before.replace(requests) else { return };
         let more = |of: fn(&Requests) -> u64| of(&requests).saturating_sub(of(&before));
         let refused = more(|r| r.refused);
         self.sum.calls += more(|r| r.invites).saturating_sub(refused);
         self.sum.answered += more(|r| r.acks).saturating_sub(refused);
-        self.sight = self.witness.look(self.sum, now);
+        self.sight = self.witness.look(self.sum, watched);
         if self.sight.answers {
             self.last = Some(now);
         }
@@ -106,7 +111,8 @@ impl Acks {
 pub fn say(last: Option<Duration>, mute: bool, now: Duration) -> Calls {
     match last {
         _ if mute => Calls::Unanswered,
-        Some(last) if now.saturating_sub(last) <= LATELY => Calls::Answered,
+        // One from the future came before the clock went back.
+        Some(last) if now.checked_sub(last).is_some_and(|ago| ago <= LATELY) => Calls::Answered,
         _ => Calls::Unknown,
     }
 }
@@ -271,6 +277,16 @@ mod tests {
         }
         assert_eq!((said[31], said[32]), (Unknown, Unanswered), "longer than it rings");
         assert_eq!(look(&mut acks, 41, [944, 907, 5]), Answered);
+    }
+
+    #[test]
+    fn a_packet_says_something_for_a_while_unless_it_comes_from_the_future() {
+        let seconds = Duration::from_secs;
+        for (now, said) in [(10, Answered), (13, Answered), (14, Unknown), (9, Unknown)] {
+            assert_eq!(say(Some(seconds(10)), false, seconds(now)), said, "{now}");
+            assert_eq!(say(Some(seconds(10)), true, seconds(now)), Unanswered, "{now}");
+        }
+        assert_eq!(say(None, false, seconds(10)), Unknown);
     }
 
     proptest! {

@@ -91,7 +91,7 @@ impl Witness {
         }
     }
 
-    /// A look at `now`.
+    /// A look at `now`, of a clock that never goes back.
     pub fn look(&mut self, traffic: Traffic, now: Duration) -> Sight {
         let hearing = self.hearing;
         let Some(before) = self.before.replace(traffic) else { return Sight { hearing, ..Sight::default() } };
@@ -100,8 +100,7 @@ impl Witness {
         if answers {
             self.answered = Some(now);
         }
-        let back = now < self.last;
-        if answers || back || traffic.calls < before.calls || now.saturating_sub(self.last) > FORGOTTEN {
+        if answers || traffic.calls < before.calls || now.saturating_sub(self.last) > FORGOTTEN {
             self.forget();
         }
         self.lives |= sends && self.calls > 0;
@@ -130,7 +129,7 @@ impl Witness {
         (self.calls, self.lives, self.mute) = (0, false, false);
     }
 
-    /// What it is to its neighbours at `now`.
+    /// What it is to its neighbours at `now`, of the same clock.
     pub fn voice(&self, now: Duration) -> Voice {
         let lately = |answered: Duration| now.saturating_sub(answered) <= self.hearing.patience();
         match self.answered {

@@ -91,13 +91,7 @@ fn what_stood_there_before_and_what_is_long_ago_says_nothing() {
     assert_eq!(looks(Hearing::Answers, &[(500, 0, 0)]).1[0], Sight::default());
     let (_, seen) = looks(Hearing::Answers, &quiet(40, &[(1, (9, 0, 0))]));
     assert!(seen[33].is_mute() && !seen[34].is_odd(), "{seen:?}");
-    // A clock that goes back.
-    let mut witness = Witness::default();
     let calls = |calls| Traffic { calls, ..Traffic::default() };
-    witness.look(calls(0), seconds(3600));
-    witness.look(calls(9), seconds(3601));
-    assert_eq!(witness.look(calls(11), seconds(1)).calls, 2);
-    assert!(witness.look(calls(19), seconds(4)).is_mute());
     // The id belongs to another backend now.
     let mut witness = Witness::default();
     let replies = 7;
