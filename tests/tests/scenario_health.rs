@@ -15,10 +15,11 @@ use lb_tests::{
     daemon::{Config, Node},
     needs_bpf,
     packet::Request,
-    process::wait_until,
+    process::{Process, wait_until},
     topology::{Backend, CLIENT, Forwarding, Lab},
 };
 use serde_json::Value;
+use sipsteer::core::health::witness::FORGOTTEN;
 use std::{
     net::UdpSocket,
     thread::sleep,
@@ -42,6 +43,21 @@ fn told(node: &Node<'_>, name: &str) -> Result<Value> {
     Ok(node.json(&["backend", "show", name])?["health"].clone())
 }
 
+/// Starts servers that do as they are asked, and a daemon that has heard from each of them.
+fn begin<'l>(lab: &'l Lab, config: &Config) -> Result<(Vec<Server>, Node<'l>, Process)> {
+    let start = |b: &Backend| {
+        // Where calls come to another address, probes still go to its own.
+        let mut addresses = b.reached_at.clone();
+        addresses.extend((!b.reached_at.contains(&b.address)).then_some(b.address));
+        Server::start_at(&b.namespace, &b.name, &b.zone, &addresses, Habits::default())
+    };
+    let servers = lab.backends.iter().map(start).collect::<Result<Vec<_>>>()?;
+    let node = Node::new(lab, config)?;
+    let daemon = node.start(&["--ephemeral"])?;
+    until_probed(&node, lab)?;
+    Ok((servers, node, daemon))
+}
+
 /// Waits until every backend has answered a probe.
 fn until_probed(node: &Node<'_>, lab: &Lab) -> Result<()> {
     wait_until("every backend has answered a probe", PATIENCE, || {
@@ -56,17 +72,8 @@ fn answers_to_probes_reach_the_daemon_untouched_and_probes_are_few() -> Result<(
     needs_bpf!();
     for forwarding in [Forwarding::Nat, Forwarding::L2] {
         let lab = Lab::new(forwarding, 2)?;
-        let start = |b: &Backend| {
-            // In `l2` too a server has to answer at its own address.
-            let mut addresses = b.reached_at.clone();
-            addresses.extend((!b.reached_at.contains(&b.address)).then_some(b.address));
-            Server::start_at(&b.namespace, &b.name, &b.zone, &addresses, Habits::default())
-        };
-        let servers = lab.backends.iter().map(start).collect::<Result<Vec<_>>>()?;
-        let node = Node::new(&lab, &probed(&lab, ""))?;
         let begun = Instant::now();
-        let _daemon = node.start(&["--ephemeral"])?;
-        until_probed(&node, &lab)?;
+        let (servers, node, _daemon) = begin(&lab, &probed(&lab, ""))?;
         sleep(Duration::from_secs(2));
         let health = told(&node, "sw1")?;
         assert_eq!((&health["health"], &health["probes_lost"]), (&"up".into(), &0.into()), "{health}");
@@ -87,9 +94,7 @@ fn answers_to_probes_reach_the_daemon_untouched_and_probes_are_few() -> Result<(
 fn a_backend_that_answers_503_is_drained_and_its_calls_stay() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 2)?;
-    let servers = Server::start_all(&lab, Habits::default())?;
-    let node = Node::new(&lab, &probed(&lab, "[controller]\nwarm_up = \"0s\"\n"))?;
-    let _daemon = node.start(&["--ephemeral"])?;
+    let (servers, node, _daemon) = begin(&lab, &probed(&lab, "[controller]\nwarm_up = \"0s\"\n"))?;
     let staying = Caller::start(&lab, &Plan::calls("staying", 60, 200).until_told())?;
     wait_until("the calls are up", PATIENCE, || Ok(staying.so_far().up == 60))?;
     let before = servers[0].so_far().0;
@@ -124,10 +129,7 @@ fn a_backend_that_answers_503_is_drained_and_its_calls_stay() -> Result<()> {
 fn a_black_hole_that_answers_probes_gets_no_more_calls() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 3)?;
-    let servers = Server::start_all(&lab, Habits::default())?;
-    let node = Node::new(&lab, &probed(&lab, ""))?;
-    let daemon = node.start(&["--ephemeral"])?;
-    until_probed(&node, &lab)?;
+    let (servers, node, daemon) = begin(&lab, &probed(&lab, ""))?;
     servers[0].behave(Manner::Deaf);
     let begun = Instant::now();
     let plan = Plan { t1: Duration::from_millis(100), ..Plan::calls("lost", 600, 50) };
@@ -158,10 +160,7 @@ fn a_black_hole_that_answers_probes_gets_no_more_calls() -> Result<()> {
 fn one_that_swallows_only_new_calls_gets_no_more_of_them_and_keeps_the_others() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 3)?;
-    let servers = Server::start_all(&lab, Habits::default())?;
-    let node = Node::new(&lab, &probed(&lab, ""))?;
-    let daemon = node.start(&["--ephemeral"])?;
-    until_probed(&node, &lab)?;
+    let (servers, node, daemon) = begin(&lab, &probed(&lab, ""))?;
     let staying = Caller::start(&lab, &Plan::calls("staying", 90, 300).until_told())?;
     wait_until("the calls are up", PATIENCE, || Ok(staying.so_far().up == 90))?;
     let before = servers[0].so_far();
@@ -218,14 +217,55 @@ fn one_that_swallows_only_new_calls_gets_no_more_of_them_and_keeps_the_others() 
     Ok(())
 }
 
+/// R5: where answers pass elsewhere, the callers' ACKs tell that there were any.
+#[test]
+fn one_whose_answers_pass_elsewhere_is_found_out_by_missing_acks() -> Result<()> {
+    needs_bpf!();
+    let lab = Lab::new(Forwarding::L2, 3)?;
+    let (servers, node, daemon) = begin(&lab, &probed(&lab, ""))?;
+    let staying = Caller::start(&lab, &Plan::calls("staying", 90, 300).until_told())?;
+    wait_until("the calls are up", PATIENCE, || Ok(staying.so_far().up == 90))?;
+    let before = servers[0].so_far();
+    assert!(before.0 > 10, "calls are spread");
+
+    servers[0].behave(Manner::Deaf);
+    let begun = Instant::now();
+    // Given up before the backend is: it is judged by calls of which none can be answered any more.
+    let plan = Plan { t1: Duration::from_millis(100), ..Plan::calls("lost", 1_000, 20) };
+    let lost = Caller::start(&lab, &plan)?;
+    wait_until("it is drained", FORGOTTEN + PATIENCE, || Ok(node.health("sw1")? == DRAINING))
+        .with_context(|| daemon.log())?;
+    let took = begun.elapsed();
+    println!("one whose calls see no ACK was drained after {} ms", took.as_millis());
+    assert!(took >= FORGOTTEN, "an INVITE may ring as long: {}", daemon.log());
+    let reason = told(&node, "sw1")?["reason"].clone();
+    assert!(
+        reason
+            .as_str()
+            .is_some_and(|r| r.starts_with("it answers probes, but its callers acknowledged no answer to ")),
+        "{reason}"
+    );
+    let swallowed = servers[0].so_far().1;
+    let after = Caller::start(&lab, &Plan::calls("after", 60, 200))?.wait()?;
+    assert_eq!(after.count(&Outcome::Completed), 60, "{}", daemon.log());
+    assert_eq!(servers[0].so_far().1, swallowed, "a drained backend gets no new call");
+    let others = lost.wait()?;
+    let gone = others.count(&Outcome::TimedOut);
+    assert_eq!(others.count(&Outcome::Completed) + gone, 1_000, "{:?}", others.outcomes());
+    assert_eq!(before.1 + gone, swallowed, "only what the black hole got was lost");
+    staying.hang_up();
+    let stayed = staying.wait()?;
+    assert_eq!(stayed.count(&Outcome::Completed), 90, "{:?}", stayed.outcomes());
+    let strangers: u64 = Server::stop_all(servers)?.iter().map(|record| record.strangers).sum();
+    assert_eq!(strangers, 0, "every call ended at its server");
+    Ok(())
+}
+
 #[test]
 fn a_firewall_that_eats_the_probes_of_all_costs_no_call() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 3)?;
-    let servers = Server::start_all(&lab, Habits::default())?;
-    let node = Node::new(&lab, &probed(&lab, ""))?;
-    let daemon = node.start(&["--ephemeral"])?;
-    until_probed(&node, &lab)?;
+    let (servers, node, daemon) = begin(&lab, &probed(&lab, ""))?;
     let calls = Caller::start(&lab, &Plan::calls("meanwhile", 700, 100))?;
     servers.iter().for_each(|server| server.answer_pings(Pings::Ignored));
     let told = "answer no probes, but calls are answered: probes are not believed";
@@ -247,10 +287,7 @@ fn a_firewall_that_eats_the_probes_of_all_costs_no_call() -> Result<()> {
 fn all_that_die_at_once_are_found_out_by_their_calls() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 2)?;
-    let servers = Server::start_all(&lab, Habits::default())?;
-    let node = Node::new(&lab, &probed(&lab, ""))?;
-    let daemon = node.start(&["--ephemeral"])?;
-    until_probed(&node, &lab)?;
+    let (servers, node, daemon) = begin(&lab, &probed(&lab, ""))?;
     for server in &servers {
         server.answer_pings(Pings::Ignored);
         server.behave(Manner::Deaf);
@@ -276,12 +313,9 @@ fn all_that_die_at_once_are_found_out_by_their_calls() -> Result<()> {
 fn a_returning_backend_warms_up_below_its_limit() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 2)?;
-    let servers = Server::start_all(&lab, Habits::default())?;
     let whole = 40;
     let config = probed(&lab, "[controller]\nwarm_up = \"4s\"\n").limit("sw1", Limits::cps(whole, 4));
-    let node = Node::new(&lab, &config)?;
-    let _daemon = node.start(&["--ephemeral"])?;
-    until_probed(&node, &lab)?;
+    let (servers, node, _daemon) = begin(&lab, &config)?;
     servers[0].answer_pings(Pings::Ignored);
     until(&node, "sw1", DOWN)?;
     let calls = Caller::start(&lab, &Plan::calls("calls", 800, 100))?;
@@ -371,11 +405,9 @@ fn a_dead_backend_stays_down_through_a_reload_and_the_death_of_the_daemon() -> R
 fn a_backend_that_comes_and_goes_every_second_is_held_down() -> Result<()> {
     needs_bpf!();
     let lab = Lab::new(Forwarding::Nat, 2)?;
-    let servers = Server::start_all(&lab, Habits::default())?;
     // Without damping it would follow every change.
-    let node = Node::new(&lab, &probed(&lab, "rise = 1\nfall = 1\ntimeout = \"200ms\""))?;
-    let daemon = node.start(&["--ephemeral"])?;
-    until_probed(&node, &lab)?;
+    let config = probed(&lab, "rise = 1\nfall = 1\ntimeout = \"200ms\"");
+    let (servers, node, daemon) = begin(&lab, &config)?;
     let turn = |pings, manner| {
         servers[0].answer_pings(pings);
         servers[0].behave(manner);
