@@ -37,6 +37,16 @@ fn a_dry_run_tells_what_would_change_and_changes_nothing() -> Result<()> {
     let text = bench.ask(&["reload", "--dry-run"])?.stdout;
     assert!(text.contains("backends: +sw3") && text.contains("nothing was changed"), "{text}");
 
+    // What no map holds is told too, and once it holds it is no change any more.
+    bench.configure(&(bench.config(&["front"], &BACKENDS[..2]) + "[controller]\nwarm_up = \"9s\"\n"))?;
+    for command in [&["reload", "--dry-run"][..], &["reload"]] {
+        let told = bench.json(command)?;
+        assert_eq!(told["details"], json!(["settings: ~controller.warm_up"]));
+        assert_eq!(told["changes"], "~1 setting, 0 live calls move");
+        assert_eq!(told["plan"]["settings"]["changed"], json!(["controller.warm_up"]));
+    }
+    assert_eq!(bench.json(&["reload"])?["changes"], "nothing changes");
+
     // A refused one is refused, and nobody is alarmed: nothing was tried.
     bench.configure("[node]")?;
     bench.ask(&["reload", "--dry-run"])?.refused(1, &["is refused"]);

@@ -3,7 +3,7 @@
 //! [`load`] reads a file, [`parse`] a text, [`access`] the files that `[api]` names. On the way: `syntax` (what is not TOML),
 //! `read` and its like for health, services, telemetry and the API with `section` and `values` (each key by itself), `check` and
 //! `check_service` (what must hold between them), `draft` (what was understood so far). Complaints are gathered in a `report` and
-//! shown by `render`.
+//! shown by `render`. [`Config::settings`] is what tells two of them apart.
 
 mod access;
 mod answers;
@@ -23,6 +23,7 @@ mod render;
 mod report;
 mod section;
 mod service;
+mod settings;
 mod syntax;
 mod telemetry;
 mod template;
@@ -37,6 +38,7 @@ pub use load::{Loaded, MAX_FILE, load, parse};
 pub use probing::{Accepted, How, Probing};
 pub use report::Words;
 pub use service::{Forwarding, FullAfterRefusal, HashBy, Overflow, Policy, Service, Tier};
+pub use settings::Settings;
 pub use telemetry::{Algorithm, Control, Login, Place, Source, Telemetry, Url};
 pub use template::{Answers, template};
 
@@ -212,5 +214,7 @@ mod health_tests;
 mod limits_tests;
 #[cfg(test)]
 mod mutation_tests;
+#[cfg(test)]
+mod settings_tests;
 #[cfg(test)]
 mod telemetry_tests;

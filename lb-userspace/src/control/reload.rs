@@ -134,7 +134,8 @@ impl Daemon {
     async fn foresee_reload(&mut self) -> Result<Summary, Failure> {
         let (loaded, _) = self.load()?;
         let candidate = self.candidate(loaded).await?;
-        Ok(Plan::between(&self.model, &candidate.model).summary)
+        let summary = Plan::between(&self.model, &candidate.model).summary;
+        Ok(summary.with_settings(&self.config.settings(), &candidate.loaded.config.settings()))
     }
 
     async fn try_reload(&mut self, request: &ReloadRequest) -> Result<Summary, Failure> {
@@ -199,6 +200,7 @@ impl Daemon {
         self.settings = settings;
         self.visible_backends = health::visible_backends(&config);
         let before = std::mem::replace(&mut self.config, config);
+        let summary = summary.with_settings(&before.settings(), &self.config.settings());
         self.text = loaded.text;
         self.since.configured = wall::now();
         self.listen_slowly();

@@ -1,6 +1,7 @@
 //! What a plan means, for humans and for `--json`.
 
 use super::{maglev, model::Model};
+use crate::config::Settings;
 use lb_common::{
     limits,
     map::{
@@ -30,6 +31,10 @@ pub struct Summary {
     pub addresses_left: Vec<String>,
     /// Backends that kept their calls and no longer do: their calls move to others.
     pub calls_leave: Vec<String>,
+    /// Keys of the configuration file beside these, as in `backend.sw1.health` or `api.listen`; of a start or of a change by
+    /// an operator none.
+    #[serde(default)]
+    pub settings: Changes,
 }
 
 /// Names of what is new, gone and changed.
@@ -79,12 +84,31 @@ impl Summary {
                 .map(|key| format!("{}/udp", key.socket_address()))
                 .collect(),
             calls_leave: leave.map(|(_, b)| name_of(&b.name).to_owned()).collect(),
+            settings: Changes::default(),
         }
+    }
+
+    /// The same, with what changes in the configuration file beside it.
+    pub fn with_settings(self, old: &Settings, new: &Settings) -> Summary {
+        let names = |of: &Settings, is: &dyn Fn(&str, &str) -> bool| -> Vec<String> {
+            of.iter().filter(|(key, value)| is(key, value)).map(|(key, _)| key.clone()).collect()
+        };
+        let settings = Changes {
+            added: names(new, &|key, _| !old.contains_key(key)),
+            removed: names(old, &|key, _| !new.contains_key(key)),
+            changed: names(new, &|key, value| old.get(key).is_some_and(|before| before != value)),
+        };
+        Summary { settings, ..self }
     }
 
     /// What changes by name, a line for each kind of thing.
     pub fn details(&self) -> Vec<String> {
-        let kinds = [("services", &self.services), ("zones", &self.zones), ("backends", &self.backends)];
+        let kinds = [
+            ("services", &self.services),
+            ("zones", &self.zones),
+            ("backends", &self.backends),
+            ("settings", &self.settings),
+        ];
         let mut lines: Vec<String> = kinds
             .iter()
             .filter_map(|(what, changes)| Some(format!("{what}: {}", changes.names()?)))
@@ -207,6 +231,7 @@ impl fmt::Display for Summary {
         self.services.describe("service", &mut parts);
         self.zones.describe("zone", &mut parts);
         self.backends.describe("backend", &mut parts);
+        self.settings.describe("setting", &mut parts);
         if !self.released.is_empty() {
             parts.push(format!("{} released", counted(self.released.len(), "removed backend")));
         }
