@@ -312,7 +312,16 @@ fn the_daemon_works_with_the_unit_s_capabilities_and_without_root() -> Result<()
     assert_eq!((&status["state"], &status["differences"][0]["now"]), (&json!("ok"), &json!("draining")));
     ensure!(bench.program_on("front")? != program, "the program is another one");
     ensure!(second.log().contains("took over the maps"), "{}", second.log());
-    second.end();
+    // So does one that needs maps of another size, which it reads and makes beside the old ones.
+    let resized = config(&BACKENDS).replace("max = 4096", "max = 8192");
+    bench.configure(&resized)?;
+    second.kill()?;
+    let third = start(&bench, "setpriv", &words, "log-3")?;
+    ensure!(third.log().contains("the new maps are in use"), "{}", third.log());
+    let status = bench.status()?;
+    assert_eq!((&status["state"], &status["backends"][0]["will"]), (&json!("ok"), &json!("draining")));
+    assert_eq!(status["dialogs"]["max"], 8192, "{status}");
+    third.end();
     // Only root takes it off for good.
     assert_eq!(bench.ask(&["detach"])?.status, 0);
     assert_eq!(bench.program_on("front")?, None);
