@@ -16,6 +16,7 @@ use std::{
     fs,
     io::{ErrorKind, Read, Write},
     net::TcpStream,
+    os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -242,7 +243,9 @@ fn a_reload_brings_another_certificate_and_other_tokens_or_nothing() -> Result<(
     bench.ask(&["run"])?.refused(1, &["bad-file", &place, "its mode is 0644", "chmod 0640"]);
     write(folder, "token", 0o600, TOKEN)?;
     let _daemon = bench.start(&["--ephemeral"])?;
-    assert_eq!(bench.status()?["daemon"]["api"], json!({ "listen": ADDRESS, "tls": true, "deaf": null }));
+    let api = &bench.status()?["daemon"]["api"];
+    assert_eq!((&api["listen"], &api["tls"], &api["deaf"]), (&json!(ADDRESS), &json!(true), &Value::Null));
+    assert!(api["certificate_seconds"].as_i64() > Some(0), "{api}");
 
     // Refused, with everything that is wrong, and what held holds.
     write(folder, "token", 0o640, "tooshort1")?;
@@ -305,6 +308,15 @@ fn an_ipv6_address_serves_too_and_a_certificate_out_of_time_is_told() -> Result<
     let told = "expired on 2021-01-01T00:00:00Z";
     ensure!(daemon.log().contains("untimely") && daemon.log().contains(told), "{}", daemon.log());
     ask(&["zone", "list"])?.refused(1, &[&format!("at {api}"), "certificate expired"]);
+    let attention = bench.status()?["attention"].to_string();
+    ensure!(
+        attention.contains("[::1]:9443 expired at 2021-01-01T00:00:00Z: put a new one there"),
+        "{attention}"
+    );
+    let socket = UnixStream::connect(bench.run_dir().join("api.sock"))?;
+    let metrics = answer(socket, b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let moment = "\nsipsteer_api_certificate_expiry_timestamp_seconds{} 1609459200.0\n";
+    ensure!(metrics.contains(moment), "{metrics}");
     let checked = bench.json(&["check", "--host", &bench.config_file().display().to_string()])?;
     assert_eq!((&checked["ok"], &checked["warnings"]), (&json!(true), &json!(2)), "{checked}");
     ensure!(checked["complaints"].to_string().contains(told), "{checked}");
@@ -352,7 +364,7 @@ fn an_address_that_somebody_else_has_is_told_and_taken_later() -> Result<()> {
 }
 
 /// What is answered to bytes, as far as it comes.
-fn answer(mut stream: TcpStream, bytes: &[u8]) -> String {
+fn answer(mut stream: impl Read + Write, bytes: &[u8]) -> String {
     // The daemon may hang up on what it does not like.
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();

@@ -245,11 +245,8 @@ fn as_unit(unit: &str, drop: Option<&str>) -> Result<Vec<String>> {
     Ok(words)
 }
 
-#[test]
-fn the_daemon_works_with_the_unit_s_capabilities_and_without_root() -> Result<()> {
-    needs_bpf!();
-    let unit = unit()?;
-    let bench = Bench::new()?;
+/// The binary where its user may run it, and the folders that it gets.
+fn install(bench: &Bench) -> Result<PathBuf> {
     // The build folder may be out of reach for others.
     let binary = bench.folder.path().join("sipsteer");
     fs::copy(BINARY, &binary)?;
@@ -265,6 +262,15 @@ fn the_daemon_works_with_the_unit_s_capabilities_and_without_root() -> Result<()
     // tmpfiles.conf lets others pass where systemd did not.
     let mode = fs::metadata("/sys/fs/bpf")?.permissions().mode() & 0o7777;
     fs::set_permissions("/sys/fs/bpf", fs::Permissions::from_mode(mode | 0o011))?;
+    Ok(binary)
+}
+
+#[test]
+fn the_daemon_works_with_the_unit_s_capabilities_and_without_root() -> Result<()> {
+    needs_bpf!();
+    let unit = unit()?;
+    let bench = Bench::new()?;
+    let binary = install(&bench)?;
     let config = |backends: &[&str]| {
         bench
             .config(&["front"], backends)

@@ -1,8 +1,8 @@
 //! The whole loop on a clock of its own: servers, probes, telemetry with every fault it can have, health, the controller, the
 //! model and the decision core that the kernel runs. Everything follows from the seed, and what must never happen stops the run.
 //!
-//! * [`calls`]: what callers do. * [`life`]: what is the matter with servers. * [`liar`]: what is wrong with what they say. * [`clock`]: and with the daemon's
-//!   clock. The wall clock is not in here, since nothing of the loop reads it.
+//! * [`calls`]: what callers do. * [`life`]: what is the matter with servers. * [`liar`]: what is wrong with what they say.
+//!   [`clock`]: and with the daemon's clock. The wall clock is not in here, since nothing of the loop reads it.
 //! * [`promises`]: what must hold. * [`protection`]: what makes it hold, and can be left out to see that the promises notice.
 //! * [`scale`]: how large a run is.
 

@@ -5,7 +5,7 @@ use super::{
     complaint::{Code, Complaints},
     load::Loaded,
     report::{Report, Words, quoted, words},
-    untimely::untimely,
+    untimely::{expires, untimely},
 };
 use jiff::Timestamp;
 use std::{
@@ -41,6 +41,8 @@ pub struct Access {
     pub read_token: Option<String>,
     /// How connections are encrypted; `None`: not at all.
     pub tls: Option<Arc<ServerConfig>>,
+    /// The last moment at which the daemon's certificate is valid; `None`: it has none, or that is not known.
+    pub expires: Option<Timestamp>,
 }
 
 /// Without the tokens: logs are no place for them.
@@ -99,11 +101,11 @@ fn read(api: &Api, text: &str, now: Timestamp, report: &mut Report<'_>) -> Optio
         Some(read) => Some(read?),
         None => None,
     };
-    let tls = match tls {
-        Some(tls) => Some(Arc::new(tls?)),
-        None => None,
+    let (tls, expires) = match tls {
+        Some(tls) => tls.map(|(tls, expires)| (Some(Arc::new(tls)), expires))?,
+        None => (None, None),
     };
-    Some(Access { listen: api.listen, token: full?, read_token, tls })
+    Some(Access { listen: api.listen, token: full?, read_token, tls, expires })
 }
 
 fn tls(
@@ -111,14 +113,16 @@ fn tls(
     now: Timestamp,
     place: impl Fn(&str) -> Span,
     report: &mut Report<'_>,
-) -> Option<ServerConfig> {
+) -> Option<(ServerConfig, Option<Timestamp>)> {
     let chain = certificates(&identity.certificate)
         .map_err(|words| report.error(Code::BadFile, place("certificate"), words));
     let key = key(&identity.key).map_err(|words| report.error(Code::BadFile, place("key"), words));
     for words in chain.iter().flatten().filter_map(|one| untimely(one, now, &shown(&identity.certificate))) {
         report.warn(Code::Untimely, place("certificate"), words);
     }
-    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain.ok()?, key.ok()?);
+    let chain = chain.ok()?;
+    let expires = expires(&chain);
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key.ok()?);
     config
         .map_err(|e| {
             let message = format!("{} is not the key of the certificate", shown(&identity.key));
@@ -126,6 +130,7 @@ fn tls(
             report.error(Code::BadFile, place("key"), words(message, format!("TLS: {e}"), remedy));
         })
         .ok()
+        .map(|config| (config, expires))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Words> {

@@ -156,7 +156,8 @@ fn a_certificate_whose_time_is_not_now_is_taken_with_a_warning() {
     files.write("cert", 0o644, &params.self_signed(&key).unwrap().pem());
     files.write("key", 0o600, &key.serialize_pem());
     let (access, warnings) = read(&files.loaded).unwrap();
-    assert!(access.is_some_and(|access| access.tls.is_some()));
+    let access = access.unwrap();
+    assert!(access.tls.is_some() && access.expires == Some("2026-06-01T00:00:00Z".parse().unwrap()));
     let [warning] = &warnings.complaints[..] else { panic!("{warnings}") };
     assert_eq!((warning.severity, warning.code, warning.line), (Severity::Warning, Untimely, 24));
     assert!(warning.message.ends_with(" expired on 2026-06-01T00:00:00Z"), "{warning:?}");

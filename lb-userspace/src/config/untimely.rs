@@ -27,10 +27,32 @@ pub(super) fn untimely(certificate: &CertificateDer<'_>, now: Timestamp, file: &
     None
 }
 
+/// The last moment at which a whole chain is valid; `None`: it cannot be read.
+pub(super) fn expires(chain: &[CertificateDer<'_>]) -> Option<Timestamp> {
+    let last = chain.iter().filter_map(|one| {
+        let (_, read) = X509Certificate::from_der(one).ok()?;
+        Timestamp::from_second(read.validity().not_after.timestamp()).ok()
+    });
+    last.min()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+
+    #[test]
+    fn a_chain_is_valid_as_long_as_its_weakest_link() {
+        let until = |year| {
+            let mut params = CertificateParams::new(["lb1.example.com".to_owned()]).unwrap();
+            params.not_after = date_time_ymd(year, 3, 1);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+        };
+        let said = |years: &[i32]| expires(&years.iter().map(|year| until(*year)).collect::<Vec<_>>());
+        assert_eq!(said(&[2031, 2029, 2030]), Some("2029-03-01T00:00:00Z".parse().unwrap()));
+        assert_eq!(said(&[]), None);
+        assert_eq!(expires(&[CertificateDer::from(vec![0x30])]), None);
+    }
 
     #[test]
     fn both_ends_belong_to_the_time_of_a_certificate() {

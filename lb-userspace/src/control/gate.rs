@@ -159,7 +159,7 @@ mod tests {
     fn gate(read_token: Option<&str>) -> Arc<Gate> {
         let listen = "127.0.0.1:9443".parse().unwrap();
         let read_token = read_token.map(str::to_owned);
-        Gate::new(Access { listen, token: "full".to_owned(), read_token, tls: None })
+        Gate::new(Access { listen, token: "full".to_owned(), read_token, tls: None, expires: None })
     }
 
     fn admit(gate: &Gate, method: &Method, values: &[&str]) -> Result<(), Refusal> {

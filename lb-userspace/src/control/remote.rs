@@ -7,7 +7,7 @@ use super::{
     gate::Gate,
     guests,
 };
-use crate::{config::Access, view::status::ApiView};
+use crate::{config::Access, view::status::ApiView, wall};
 use std::{
     io,
     net::SocketAddr,
@@ -78,6 +78,8 @@ impl Remote {
         self.wanted.as_ref().map(|access| ApiView {
             listen: access.listen.to_string(),
             tls: access.tls.is_some(),
+            certificate_expires: access.expires.map(|at| at.to_string()),
+            certificate_seconds: access.expires.map(|at| at.as_second() - wall::now().as_second()),
             deaf: self.deaf.clone(),
         })
     }

@@ -13,6 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// In so many seconds a certificate expires soon: a fortnight.
+const EXPIRES_SOON: i64 = 14 * 24 * 3600;
+
 /// How the balancer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -98,6 +101,12 @@ pub struct ApiView {
     pub listen: String,
     /// Whether it is encrypted.
     pub tls: bool,
+    /// The last moment at which the certificate is valid, RFC 3339; `null`: there is none.
+    #[serde(default)]
+    pub certificate_expires: Option<String>,
+    /// How many seconds that is from now; less than 0: ago.
+    #[serde(default)]
+    pub certificate_seconds: Option<i64>,
     /// Why it is not served; `null`: it is.
     pub deaf: Option<String>,
 }
@@ -246,8 +255,7 @@ impl Status {
         attention.extend(
             metrics.filter_map(|m| Some(format!("no metrics at {}: {}", m.listen, m.deaf.as_ref()?))),
         );
-        let api = self.daemon.iter().filter_map(|d| d.api.as_ref());
-        attention.extend(api.filter_map(|a| Some(format!("no API at {}: {}", a.listen, a.deaf.as_ref()?))));
+        attention.extend(self.daemon.iter().filter_map(|d| d.api.as_ref()).flat_map(about_api));
         attention.extend(self.daemon.iter().filter_map(|d| d.trial.as_ref()).map(about_trial));
         let attached = self.interfaces.iter().any(|i| i.ifindex != 0);
         let disabled = |b: &BackendView| {
@@ -380,6 +388,20 @@ pub(crate) mod remedy {
              `ip link set {interface} nomaster` undoes it"
         )
     }
+}
+
+/// The API is not served, or clients will refuse it.
+fn about_api(api: &ApiView) -> Vec<String> {
+    let deaf = api.deaf.as_ref().map(|why| format!("no API at {}: {why}", api.listen));
+    let expires = api.certificate_expires.as_deref().zip(api.certificate_seconds);
+    let soon = expires.filter(|(_, seconds)| *seconds < EXPIRES_SOON).map(|(at, seconds)| {
+        let when = if seconds < 0 { "expired" } else { "expires" };
+        format!(
+            "the certificate of the API at {} {when} at {at}: put a new one there, and its key, then `sipsteer reload`",
+            api.listen
+        )
+    });
+    deaf.into_iter().chain(soon).collect()
 }
 
 /// What holds is not for certain what the file says.

@@ -67,6 +67,29 @@ fn a_zone_is_down_full_or_hot_and_never_two_of_them() {
     assert_eq!(about(&disabled, vec![down()]), None, "an operator wanted it");
 }
 
+#[test]
+fn a_certificate_that_expires_soon_or_did_is_told() {
+    let api = |certificate_seconds| ApiView {
+        listen: "10.0.0.1:9443".to_owned(),
+        tls: true,
+        certificate_expires: Some("2026-12-01T00:00:00Z".to_owned()),
+        certificate_seconds: Some(certificate_seconds),
+        deaf: None,
+    };
+    let fortnight = 14 * 24 * 3600;
+    assert!(about_api(&api(fortnight)).is_empty());
+    let remedy = "put a new one there, and its key, then `sipsteer reload`";
+    for (seconds, word) in [(fortnight - 1, "expires"), (0, "expires"), (-1, "expired")] {
+        let told =
+            format!("the certificate of the API at 10.0.0.1:9443 {word} at 2026-12-01T00:00:00Z: {remedy}");
+        assert_eq!(about_api(&api(seconds)), [told], "{seconds}");
+    }
+    let plain = ApiView { tls: false, certificate_expires: None, certificate_seconds: None, ..api(0) };
+    assert!(about_api(&plain).is_empty());
+    let deaf = ApiView { deaf: Some("the address is taken".to_owned()), ..api(-1) };
+    assert_eq!(about_api(&deaf).len(), 2, "both are true");
+}
+
 fn refused(refused_full: u64, refused_down: u64) -> Option<String> {
     let calls = Calls { refused_full, refused_down, ..Calls::default() };
     let service = serde_json::json!({
