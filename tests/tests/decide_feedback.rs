@@ -11,7 +11,7 @@ const SECONDS: u64 = 600;
 const STAYING: std::ops::RangeInclusive<u64> = 1..=5;
 
 /// Seeds that broke a promise once, and what was the matter.
-const ONCE_BROKEN: [(u64, &str); 9] = [
+const ONCE_BROKEN: [(u64, &str); 10] = [
     (5001, "a clock that leapt by an hour made falls forgotten"),
     (20109, "the same, three times"),
     (20316, "the same, late"),
@@ -21,6 +21,10 @@ const ONCE_BROKEN: [(u64, &str); 9] = [
     (100_902, "who was silent all over and sends packets again was cut off for new calls that it swallowed"),
     (200_852, "a probe before the daemon was stopped for 20 s and one after it counted as two in a row"),
     (400_156, "a clock that went back made a black hole's calls forgotten"),
+    (
+        401_736,
+        "who was silent all over, answers a probe and sends packets again was cut off, as probes alone were counted",
+    ),
 ];
 
 fn holds(seed: u64) {

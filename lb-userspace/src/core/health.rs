@@ -37,6 +37,9 @@ use witness::{Hearing, Sight, Traffic, Voice, Witness};
 const LOOK_BACK: u32 = 8;
 /// So many of them without an answer are too many.
 const UNSTEADY: u32 = LOOK_BACK / 2;
+/// So many looks in a row with packets of its calls show that one that was found dead is not: of those that came before it fell,
+/// the first may still tell.
+const LIVELY: u32 = 2;
 /// How long a backend that answers probes and no new calls gets none, unless a late answer to one shows that it does again: what
 /// would show it are new calls.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -96,12 +99,12 @@ pub struct Patient {
     silent: u32,
     /// Of the latter, those in a row at which no packet of its calls had come since the one before.
     lifeless: u32,
-    /// Of the latter, those in a row at which some had come.
-    lively: u32,
     /// Packets of its calls at the latest failure.
     replies: Option<u64>,
     /// The latest probes, a bit each, the newest lowest: 1 is silence.
     recent: u32,
+    /// Looks in a row that showed packets of its calls, since it fell.
+    lively: u32,
     /// All times of falls and of traffic are those of this clock.
     watched: Watched,
     flaps: Flaps,
@@ -274,7 +277,7 @@ impl Patient {
         self.recent = self.recent << 1 | 1;
         (self.answered, self.silent) = (0, self.silent + 1);
         let alive = self.replies.zip(replies).is_some_and(|(before, now)| before != now);
-        (self.lifeless, self.lively) = if alive { (0, self.lively + 1) } else { (self.lifeless + 1, 0) };
+        self.lifeless = if alive { 0 } else { self.lifeless + 1 };
         self.replies = replies;
         self.silence(&silence, now)
     }
@@ -292,8 +295,12 @@ impl Patient {
         let before = std::mem::replace(&mut self.suspected, sight.is_odd());
         let newly_suspected = self.suspected && !before;
         self.seems_dead = sight.is_lifeless();
+        self.lively = if sight.sends { self.lively + 1 } else { 0 };
         let turn = if self.seems_dead && self.silent > 0 && self.health != Health::Down {
             self.silence("got no answer, and new calls got none either", now)
+        } else if self.health == Health::Down && self.lively >= LIVELY {
+            // Who was found dead was away only, or its probes are lost on the way.
+            Some(self.falls_silent(Health::Draining, "packets of its calls come again".to_owned(), now))
         } else if sight.is_mute() && others_answer && self.health == Health::Up {
             Some(self.falls_mute(sight, now))
         } else {
@@ -304,8 +311,7 @@ impl Patient {
 
     /// An answer came, and if it is late, the silence that was noted before was none.
     fn hears(&mut self, late: bool) {
-        (self.answered, self.silent, self.replies) = (self.answered + 1, 0, None);
-        (self.lifeless, self.lively) = (0, 0);
+        (self.answered, self.silent, self.lifeless, self.replies) = (self.answered + 1, 0, 0, None);
         self.excused = self.unanswered;
         self.recent = if late { self.recent & !1 } else { self.recent << 1 };
         if self.before_silence.is_none() {
@@ -364,10 +370,7 @@ impl Patient {
                 true => (Health::Draining, ", but it still answers calls"),
                 false => (Health::Down, ""),
             };
-            // Who was found dead may have been away only.
-            let returns = self.health == Health::Down && self.lively >= self.probing.fall;
-            let falls = self.health == Health::Up || health == Health::Down;
-            let due = health != self.health && (falls || returns);
+            let due = health != self.health && (self.health == Health::Up || health == Health::Down);
             return due
                 .then(|| self.falls_silent(health, format!("{} {how}{but}", probes(self.silent)), now));
         }
@@ -419,7 +422,7 @@ impl Patient {
         }
         (self.before_silence, self.quiet_since, self.refused) = (None, None, false);
         // What was seen before belongs to the state that is over.
-        (self.health, self.since, self.recent) = (health, now, 0);
+        (self.health, self.since, self.recent, self.lively) = (health, now, 0, 0);
         self.reason.clone_from(&reason);
         Turn { health, reason }
     }

@@ -348,17 +348,34 @@ fn packets_of_calls_are_a_sign_of_life_while_probes_are_not_answered() {
         seen.push(patient.health());
     }
     assert_eq!(seen, [Up, Draining, Draining, Draining, Draining, Down]);
-    // They come again: twice is no accident.
-    let mut seen = Vec::new();
-    for (second, replies) in (6..).zip([12, 12, 13, 14, 14, 14]) {
-        patient.note(&Outcome::TimedOut, Some(replies), seconds(second));
-        seen.push((patient.health(), patient.health_but_for_silence()));
+}
+
+/// Seeds 100902 and 401736 of the simulation: who was silent all over sends packets again, and is cut off.
+#[test]
+fn who_was_found_dead_and_sends_packets_of_calls_again_keeps_them() {
+    let mut patient = patient();
+    story(&mut patient, 0, "tt");
+    assert_eq!((patient.health(), patient.health_but_for_silence()), (Down, Up));
+    let mut look = |second, replies, probe: Option<Outcome>| {
+        if let Some(outcome) = probe {
+            patient.note(&outcome, Some(replies), seconds(second));
+        }
+        patient.look(Traffic { replies, ..Traffic::default() }, false, seconds(second));
+        (patient.health(), patient.health_but_for_silence())
+    };
+    assert_eq!(look(2, 11, None), (Down, Up), "what stood there before");
+    assert_eq!(look(3, 12, None), (Down, Up), "once may be what was on the way");
+    assert_eq!(look(4, 12, None), (Down, Up));
+    assert_eq!(look(5, 13, Some(Outcome::TimedOut)), (Down, Up));
+    assert_eq!(look(6, 14, Some(answer(200))), (Draining, Up), "twice in a row is no accident");
+    // Then it goes on as with one that never stopped.
+    for (second, replies, health) in [(7, 15, Draining), (8, 16, Draining), (9, 16, Draining), (10, 16, Down)]
+    {
+        assert_eq!(look(second, replies, Some(Outcome::TimedOut)), (health, Up), "{second}");
     }
-    assert_eq!(
-        seen.iter().map(|(health, _)| *health).collect::<Vec<_>>(),
-        [Down, Down, Down, Draining, Draining, Down]
-    );
-    assert!(seen.iter().all(|(_, but_for_silence)| *but_for_silence == Up));
+    // Packets on the way when it fell do not bring it back.
+    assert_eq!(look(11, 17, Some(Outcome::TimedOut)), (Down, Up));
+    assert_eq!(look(12, 17, Some(Outcome::TimedOut)), (Down, Up));
 }
 
 #[test]
