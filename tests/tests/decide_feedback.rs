@@ -11,7 +11,7 @@ const SECONDS: u64 = 600;
 const STAYING: std::ops::RangeInclusive<u64> = 1..=5;
 
 /// Seeds that broke a promise once, and what was the matter.
-const ONCE_BROKEN: [(u64, &str); 10] = [
+const ONCE_BROKEN: [(u64, &str); 11] = [
     (5001, "a clock that leapt by an hour made falls forgotten"),
     (20109, "the same, three times"),
     (20316, "the same, late"),
@@ -24,6 +24,10 @@ const ONCE_BROKEN: [(u64, &str); 10] = [
     (
         401_736,
         "who was silent all over, answers a probe and sends packets again was cut off, as probes alone were counted",
+    ),
+    (
+        402_316,
+        "calls that a black hole swallowed while nobody believed its silence were forgotten at its end",
     ),
 ];
 

@@ -128,6 +128,8 @@ pub struct Patient {
     before_silence: Option<Health>,
     /// Its falls before that.
     flaps_before_silence: Option<Flaps>,
+    /// It recovers from a silence that nobody believed.
+    pardoned: bool,
 }
 
 impl Patient {
@@ -164,6 +166,7 @@ impl Patient {
             refused: false,
             before_silence: None,
             flaps_before_silence: None,
+            pardoned: false,
         }
     }
 
@@ -223,8 +226,9 @@ impl Patient {
         self.good > 0 && self.health != Health::Up
     }
 
-    /// It was silent for no fault of its own: that it fell does not count.
+    /// It was silent for no fault of its own, and nobody believed it: that it fell does not count.
     pub fn pardon(&mut self) {
+        self.pardoned = true;
         if let Some(flaps) = self.flaps_before_silence.take() {
             (self.flaps, self.held_until) = (flaps, Duration::ZERO);
         }
@@ -331,7 +335,7 @@ impl Patient {
     }
 
     fn fails(&mut self) {
-        (self.good, self.failed) = (0, self.failed + 1);
+        (self.good, self.failed, self.pardoned) = (0, self.failed + 1, false);
     }
 
     fn well(&mut self, now: Duration) -> Option<Turn> {
@@ -417,9 +421,13 @@ impl Patient {
         }
         if health == Health::Up {
             self.flaps_before_silence = None;
-            self.witness.forget();
-            (self.suspected, self.seems_dead, self.mute) = (false, false, false);
+            // Who was up all the time has got calls all the time.
+            if !(self.pardoned && self.before_silence == Some(Health::Up)) {
+                self.witness.forget();
+                (self.suspected, self.seems_dead, self.mute) = (false, false, false);
+            }
         }
+        self.pardoned = false;
         (self.before_silence, self.quiet_since, self.refused) = (None, None, false);
         // What was seen before belongs to the state that is over.
         (self.health, self.since, self.recent, self.lively) = (health, now, 0, 0);

@@ -350,6 +350,26 @@ fn packets_of_calls_are_a_sign_of_life_while_probes_are_not_answered() {
     assert_eq!(seen, [Up, Draining, Draining, Draining, Draining, Down]);
 }
 
+/// Seed 402316 of the simulation: calls that it swallowed meanwhile were forgotten, and no more came.
+#[test]
+fn who_was_silent_and_not_believed_to_be_dead_has_to_answer_for_its_calls() {
+    for (pardoned, health) in [(true, Draining), (false, Up)] {
+        let mut patient = patient();
+        story(&mut patient, 0, "tttt");
+        assert_eq!((patient.health(), patient.health_but_for_silence()), (Down, Up));
+        let calls = |calls| Traffic { calls, ..Traffic::default() };
+        patient.look(calls(0), true, seconds(3));
+        patient.look(calls(9), true, seconds(4));
+        story(&mut patient, 4, "y");
+        if pardoned {
+            patient.pardon();
+        }
+        assert_eq!(story(&mut patient, 5, "yyyy"), [Up; 4]);
+        patient.look(calls(9), true, seconds(9));
+        assert_eq!(patient.health(), health, "{pardoned}");
+    }
+}
+
 /// Seeds 100902 and 401736 of the simulation: who was silent all over sends packets again, and is cut off.
 #[test]
 fn who_was_found_dead_and_sends_packets_of_calls_again_keeps_them() {
