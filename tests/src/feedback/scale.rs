@@ -23,12 +23,12 @@ impl Scale {
         match seed {
             // Two million calls to as many servers as there can be.
             _ if seed % 512 == 256 => {
-                Scale { servers: MAX_BACKENDS.into(), seconds: seconds / 4, dialogs: 1 << 21 }
+                Scale { servers: MAX_BACKENDS.into(), seconds: seconds / 4, dialogs: 1 << 22 }
             }
             _ if seed % 32 == 16 => {
-                Scale { servers: 40 + random.below(120), seconds: seconds / 3, dialogs: 1 << 18 }
+                Scale { servers: 40 + random.below(120), seconds: seconds / 3, dialogs: 1 << 20 }
             }
-            _ => Scale { servers: 4 + random.below(8), seconds, dialogs: 1 << 15 },
+            _ => Scale { servers: 4 + random.below(8), seconds, dialogs: 1 << 16 },
         }
     }
 
