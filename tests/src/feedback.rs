@@ -160,6 +160,7 @@ fn play(seed: u64, seconds: u64, without: Option<Protection>) -> Result<Outcome,
         world.go_on(now).map_err(|what| format!("second {second}: {what}"))?;
         world.call(now).map_err(|what| format!("second {second}: {what}"))?;
     }
+    world.close().map_err(|what| format!("at the end: {what}"))?;
     Ok(world.outcome)
 }
 
@@ -249,10 +250,7 @@ impl World {
     /// A second passes: servers die and return, say what they say, and the daemon decides, unless it is stopped.
     fn pass(&mut self, second: u64) -> Result<(), String> {
         self.set_clock(second * SECOND);
-        // The whole table in 16 seconds.
-        for _ in 0..=self.scale.dialogs / 2 / 16 / MAX_SWEEP {
-            expiry::sweep(&&self.story.tables, MAX_SWEEP);
-        }
+        self.sweep(16);
         self.clock.pass(second, &mut self.random);
         if self.random.below(400) == 0 {
             self.probes_cut = second + 5 + self.random.below(30);
@@ -285,6 +283,13 @@ impl World {
         }
         self.decided = self.clock.now();
         Ok(())
+    }
+
+    /// Looks for expired dialogs in one of so many parts of the table.
+    fn sweep(&self, parts: u32) {
+        for _ in 0..=self.scale.dialogs / 2 / parts / MAX_SWEEP {
+            expiry::sweep(&&self.story.tables, MAX_SWEEP);
+        }
     }
 
     fn live(&mut self, id: usize, second: u64) {

@@ -17,6 +17,7 @@ use lb_tests::{
 };
 
 const CALL: u64 = 0x1234_5678_9abc_def0;
+const TAG: u32 = 0x7a6;
 
 /// Every will and health of a backend; whether its dialogs stay, whether new ones come.
 const STATES: [(u8, u8, bool, bool); 10] = [
@@ -63,6 +64,30 @@ fn the_first_packet_moves_the_pin_and_the_next_ones_follow_it() {
     let next = story.arrives(request(Method::Invite, CALL));
     assert_eq!((next.verdict, next.backend), (Verdict::SteeredPinned, moved.backend));
     assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+}
+
+/// Seed 502741 of the simulation: the calls of dead backends filled the others for half a day.
+#[test]
+fn the_bye_that_moves_a_call_ends_it_and_takes_no_channel_elsewhere() {
+    for (of_caller, channels) in [(true, [0, 0]), (false, [0, 1])] {
+        let story = Story::new();
+        let channels_of = |id| story.tables.load_of(id).channels;
+        let backend = story.answered(CALL, TAG);
+        assert_eq!((story.phase(CALL), channels_of(backend)), (Some(Phase::Answered), 1));
+        story.tables.set_backend(backend, will::ENABLED, health::DOWN);
+        let mut bye = request(Method::Bye, CALL).branch(BRANCH + 2).to_tag(TAG);
+        if !of_caller {
+            // Whoever does not know the tag ends nothing: the call moves as it is.
+            bye = bye.by(STRANGER).to_tag(TAG + 1);
+        }
+        let steering = story.arrives(bye);
+        assert_eq!(steering.verdict, Verdict::SteeredMoved);
+        assert_eq!([backend, steering.backend].map(channels_of), channels, "{of_caller}");
+        assert_eq!(story.phase(CALL) == Some(Phase::Ended), of_caller);
+        // Where it went, it is followed.
+        assert_eq!(story.arrives(bye).backend, steering.backend);
+        assert_eq!(story.tables.tally(), Some(story.tables.counted()));
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ const SECONDS: u64 = 600;
 const STAYING: std::ops::RangeInclusive<u64> = 1..=5;
 
 /// Seeds that broke a promise once, and what was the matter.
-const ONCE_BROKEN: [(u64, &str); 11] = [
+const ONCE_BROKEN: [(u64, &str); 12] = [
     (5001, "a clock that leapt by an hour made falls forgotten"),
     (20109, "the same, three times"),
     (20316, "the same, late"),
@@ -28,6 +28,10 @@ const ONCE_BROKEN: [(u64, &str); 11] = [
     (
         402_316,
         "calls that a black hole swallowed while nobody believed its silence were forgotten at its end",
+    ),
+    (
+        502_741,
+        "calls of a dead server, ended by a BYE that moved, filled another one for as long as a call may be silent",
     ),
 ];
 

@@ -194,11 +194,15 @@ fn a_disabled_backend_moves_its_dialogs() {
     bench.set_ring(0, |_| 0).expect("ring");
     send(&mut bench, &Request::new("INVITE", "c").bytes());
     bench.set_ring(0, |_| 1).expect("ring");
+    assert_eq!(bench.backend_load(0).expect("load").channels, 1);
     let mut sw0 = bench::backend(0, backend_address(0));
     sw0.will = will::DISABLED;
     bench.set_backend(0, &sw0).expect("backend");
     assert_eq!(backend_of(&send(&mut bench, &Request::new("BYE", "c").to_tag("t").bytes())), 1);
     assert_verdicts(&bench, &[(Verdict::SteeredNew, 1), (Verdict::SteeredMoved, 1)]);
+    // The call has ended, and is no call of the other one.
+    assert_eq!(bench.dialogs().expect("dialogs")[0].1.state.phase, Phase::Ended as u8);
+    assert_eq!([0, 1].map(|id| bench.backend_load(id).expect("load").channels), [0, 0]);
 }
 
 #[test]

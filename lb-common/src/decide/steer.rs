@@ -125,6 +125,15 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) 
             from: state.backend,
         });
     }
+    let seen = Seen {
+        headers,
+        evidence: found.dialog.evidence.hash,
+        sender,
+        sees_answers: packet.sees_answers,
+        turns_away: false,
+    };
+    // Before it moves: the BYE of a call whose backend is dead ends it, and takes no channel of another one.
+    track::update(tables, &found, inspect, &seen, Some(packet.listener), tables.now());
     let backend = tables.backend(state.backend);
     if !keeps_dialogs(backend.will, backend.health) {
         let why = Verdict::SteeredMoved;
@@ -135,14 +144,6 @@ pub fn follow<T: Tables, I: Inspect>(tables: &T, packet: &Inbound, inspect: &I) 
             from: state.backend,
         });
     }
-    let seen = Seen {
-        headers,
-        evidence: found.dialog.evidence.hash,
-        sender,
-        sees_answers: packet.sees_answers,
-        turns_away: false,
-    };
-    track::update(tables, &found, inspect, &seen, Some(packet.listener), tables.now());
     Following::Done(Steering::to(state.backend, Verdict::SteeredPinned))
 }
 

@@ -3,7 +3,7 @@
 use super::{SECOND, World};
 use crate::story::{BRANCH, message, request};
 use lb_common::{
-    decide::steer::Steering,
+    decide::{Tables, steer::Steering},
     sip::{Kind, Method},
     verdict::Verdict,
 };
@@ -75,6 +75,20 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Callers finish what they have begun, and no more call. Then nobody holds a channel.
+    pub(super) fn close(&mut self) -> Result<(), String> {
+        self.go_on(u64::MAX)?;
+        self.set_clock(Tables::nanoseconds(&&self.story.tables) + GIVEN_UP + SECOND);
+        self.sweep(1);
+        let loads = (0..self.servers.len()).map(|id| self.story.tables.load_of(id as u16).channels);
+        match loads.enumerate().find(|(_, channels)| *channels > 0) {
+            Some((id, channels)) => {
+                Err(format!("{} has {channels} channels, and all calls are over", self.servers[id].name))
+            }
+            None => Ok(()),
+        }
     }
 
     /// An INVITE comes to a server, which answers it or does not.

@@ -3,6 +3,7 @@
 //! * A server never has more of our calls than it may have at the moment, nor more new ones in a second; together with those of
 //!   others not more than it has channels, where its telemetry is honest and in time. Nobody who drains gets a new one.
 //! * A call that is up stays where it is, unless its server died. Whoever lives is not cut off, and who is well stays up.
+//!   When all calls are over, none is counted any more.
 //! * No call is turned away for want of servers while one is well and answers calls. A black hole is noticed.
 //! * Weights fall and rise no faster than they may, those of whoever comes up start at a tenth, those of honest servers do
 //!   not swing, and nobody falls again and again.
