@@ -2,7 +2,7 @@
 //!
 //! `HEALTH_CPS` sets the new calls per second; without it they are few, since all of this runs on one machine.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use lb_common::map::backend::health::{DOWN, UP};
 use lb_tests::{
     daemon::{Config, Node},
@@ -97,6 +97,12 @@ fn a_killed_backend_is_found_out_costs_no_call_and_gets_calls_again() -> Result<
         rate * 2
     );
     assert!(warm > u64::from(rate) / 4, "{warm} of {} calls came to the one that is back", rate * 2);
+    // Calls of the dead server have ended elsewhere, and are counted nowhere any more.
+    wait_until("no channel is held", PATIENCE, || {
+        let all = node.json(&["backend", "list"])?["backends"].clone();
+        Ok(all.as_array().is_some_and(|all| all.iter().all(|backend| backend["channels"] == 0)))
+    })
+    .with_context(|| node.succeed(&["backend", "list"]).unwrap_or_default())?;
     let log = daemon.log();
     for told in ["backend sw2: up -> down: ", "backend sw2: down -> up: 2 probes in a row answered well"] {
         assert_eq!(log.matches(told).count(), 1, "{told:?} in {log}");
