@@ -330,6 +330,8 @@ impl Patient {
         if self.watched.gap(now) > usually * 2 {
             (self.good, self.answered, self.failed, self.silent) = (0, 0, 0, 0);
             (self.lifeless, self.lively, self.recent, self.replies) = (0, 0, 0, None);
+            // What became of its calls meanwhile, the next look at its traffic shows.
+            (self.suspected, self.seems_dead, self.unanswered, self.excused) = (false, false, 0, 0);
         }
         self.watched.look(now, usually);
     }

@@ -350,6 +350,18 @@ fn packets_of_calls_are_a_sign_of_life_while_probes_are_not_answered() {
     assert_eq!(seen, [Up, Draining, Draining, Draining, Draining, Down]);
 }
 
+/// Seed 606581 of the simulation: the first probe after a pause was lost, before anybody had looked at the traffic again.
+#[test]
+fn who_seemed_dead_before_a_pause_is_looked_at_anew() {
+    for (pause, health) in [(1, Down), (20, Up)] {
+        let mut patient = patient();
+        looks(&mut patient, 0, &[(0, 0), (9, 0), (9, 0)], true);
+        assert!(patient.is_suspected());
+        patient.note(&Outcome::TimedOut, Some(0), seconds(2 + pause));
+        assert_eq!(patient.health(), health, "{pause}");
+    }
+}
+
 /// Seed 402316 of the simulation: calls that it swallowed meanwhile were forgotten, and no more came.
 #[test]
 fn who_was_silent_and_not_believed_to_be_dead_has_to_answer_for_its_calls() {
