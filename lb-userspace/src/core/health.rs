@@ -448,3 +448,6 @@ fn probes(count: u32) -> String {
 #[cfg(test)]
 #[path = "health_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "health_traffic_tests.rs"]
+mod traffic_tests;
