@@ -235,11 +235,15 @@ fn follows(model: &mut Model, wills: &[u8; 3], m: &Message, steering: Steering) 
     } else if keeps(wills[dialog.backend as usize]) {
         prop_assert_eq!((steering.verdict, steering.backend), (Verdict::SteeredPinned, dialog.backend));
         model.packet(&mut dialog, m, false);
-    } else if !dropped {
-        prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
-        prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
-        dialog.backend = steering.backend;
-        dialog.seen = now;
+    } else {
+        // What it says of the call holds wherever it goes, and also where nobody is left.
+        model.packet(&mut dialog, m, false);
+        if !dropped {
+            prop_assert_eq!(steering.verdict, Verdict::SteeredMoved);
+            prop_assert_eq!(wills[steering.backend as usize], will::ENABLED);
+            dialog.backend = steering.backend;
+            dialog.seen = now;
+        }
     }
     model.dialogs.insert(call, dialog);
     Ok(())
