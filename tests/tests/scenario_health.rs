@@ -230,7 +230,7 @@ fn one_whose_answers_pass_elsewhere_is_found_out_by_missing_acks() -> Result<()>
 
     servers[0].behave(Manner::Deaf);
     let begun = Instant::now();
-    // Given up before the backend is: it is judged by calls of which none can be answered any more.
+    // Callers give up after 6.4 s, so that the test does not wait for them; the backend is judged after 32 s all the same.
     let plan = Plan { t1: Duration::from_millis(100), ..Plan::calls("lost", 1_000, 20) };
     let lost = Caller::start(&lab, &plan)?;
     wait_until("it is drained", FORGOTTEN + PATIENCE, || Ok(node.health("sw1")? == DRAINING))
