@@ -89,10 +89,9 @@ struct Server {
 }
 
 impl Server {
-    /// Whether packets of its calls came in so many seconds before this moment. A later one came before the clock went back.
+    /// Whether packets of its calls came in so many seconds before this moment.
     fn sends(&self, now: Duration, seconds: u64) -> bool {
-        let ago = self.replied.and_then(|last| now.checked_sub(last));
-        ago.is_some_and(|ago| ago.as_secs() <= seconds)
+        self.replied.is_some_and(|last| now.saturating_sub(last).as_secs() <= seconds)
     }
 
     /// How it is, as far as its probes are believed.
@@ -202,7 +201,7 @@ impl World {
         let choice = [choice::CONSISTENT, choice::LEAST_LOADED][random.below(2) as usize];
         let bound = if choice == choice::CONSISTENT { 1280 } else { 0 };
         story.tables.set_policy(0, Policy { tiers: 1, choice, bound, target: 512, ..Policy::default() });
-        let clock = Clock::new();
+        let clock = Clock::new(without);
         let server = |b: &config::Backend| Server {
             name: b.name.clone(),
             life: Life::new(&mut random),

@@ -1,7 +1,7 @@
 //! Which probes are believed, as part of the daemon: all backends of a service are looked at together, and their health goes on
 //! to the standings.
 
-use super::{daemon::Daemon, health::now};
+use super::daemon::Daemon;
 use crate::{
     config::{Forwarding, Service},
     core::{
@@ -9,6 +9,7 @@ use crate::{
         standings::{Aspect, Observation},
         wishes::Will,
     },
+    dataplane::clock::steady as now,
 };
 use lb_common::{
     limits::MAX_LISTENERS,

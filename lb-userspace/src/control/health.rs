@@ -13,7 +13,7 @@ use crate::{
         standing::Health,
         standings::{Aspect, Observation},
     },
-    dataplane::clock,
+    dataplane::clock::steady as now,
     probe::{Heard, Probe, Room, Target},
     view::health::HealthView,
 };
@@ -312,11 +312,6 @@ pub(super) fn visible_backends(config: &Config) -> BTreeSet<String> {
     };
     let visible = |zone: &str| lists(zone, Forwarding::Nat) && !lists(zone, Forwarding::L2);
     config.backends.iter().filter(|b| visible(&b.zone)).map(|b| b.name.clone()).collect()
-}
-
-/// The monotonic clock.
-pub(super) fn now() -> Duration {
-    Duration::from_nanos(clock::monotonic())
 }
 
 #[cfg(test)]

@@ -9,12 +9,13 @@ use crate::{
         report::{Report, Sample},
         standings::{Aspect, Observation},
     },
+    dataplane::clock::steady as now,
     failure::{Failure, Kind},
     probe::{Heard, message::Answer},
     telemetry::{
         oc::{Feedback, Listener},
         push::Pushed,
-        source::{Sources, now, per_call, trust},
+        source::{Sources, per_call, trust},
     },
     view::metrics,
 };
@@ -98,11 +99,12 @@ impl Daemon {
             Ok(own) => own,
             Err(failure) => return tracing::error!("{failure}"),
         };
-        let now = now();
         let config = self.wishes.applied(&self.config);
         let mut observations = Vec::new();
         {
             let readings = self.feeding.sources.board().readings();
+            // Not earlier: a sample of the future is not believed.
+            let now = now();
             for backend in &config.backends {
                 let name = &backend.name;
                 let input = Input {

@@ -9,7 +9,7 @@
 //! * [`health`]: probes and traffic to the health of a backend.
 //! * [`controller`]: what sources say of backends, their health and our own calls, to what they may carry, and why.
 //! * [`plan`]: the difference between two models, as map writes in a safe order and as a sentence for humans.
-//! * [`lifetimes`]: durations to ticks of the kernel's clock.
+//! * [`lifetimes`]: durations to ticks of the kernel's clock. * [`steady`]: the clock whose moments are handed in.
 
 mod capacity;
 pub mod change;
@@ -23,6 +23,7 @@ pub mod plan;
 pub mod report;
 pub mod standing;
 pub mod standings;
+pub mod steady;
 pub mod summary;
 pub mod wishes;
 

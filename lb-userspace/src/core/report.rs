@@ -35,7 +35,7 @@ pub enum Admits {
 /// A report, and how long it may be believed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
-    /// When what it says was true, on the daemon's monotonic clock: the moment of the question, not that of the answer.
+    /// When what it says was true, on the daemon's steady clock: the moment of the question, not that of the answer.
     pub taken: Duration,
     /// How long after that it may be believed.
     pub valid: Duration,

@@ -1,14 +1,21 @@
 //! How fast the kernel's `jiffies` run. Dialogs age in ticks of `jiffies >> shift`, and only the kernel knows HZ.
 
 use super::pins::PinDir;
-use crate::failure::{Failure, chain};
+use crate::{
+    core::steady::Steady,
+    failure::{Failure, chain},
+};
 use aya::{
     TestRunOptions,
     programs::{TestRun, Xdp},
 };
 use aya_obj::programs::XdpAttachType;
 use lb_common::map::expiry::request::LEN;
-use std::{fs, sync::OnceLock, time::Duration};
+use std::{
+    fs,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 /// Monotonic nanoseconds, as `bpf_ktime_get_ns` tells them: in a time namespace our own clock is another.
 pub fn monotonic() -> u64 {
@@ -22,6 +29,14 @@ pub fn monotonic() -> u64 {
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     let ours = seconds * SECOND + u64::try_from(now.tv_nsec).unwrap_or_default();
     ours.saturating_add_signed(offset.saturating_neg())
+}
+
+/// What everything that the daemon decides goes by: the monotonic clock, should it go back without that.
+pub fn steady() -> Duration {
+    static STEADY: Mutex<Steady> = Mutex::new(Steady::START);
+    let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
+    // Read while nobody else does, or who was overtaken would see it go back.
+    steady.at(Duration::from_nanos(monotonic()))
 }
 
 /// By how many nanoseconds the monotonic clock of a time namespace is ahead of the kernel's, see time_namespaces(7).
@@ -153,6 +168,19 @@ mod tests {
         assert_eq!(offset_in(&text("3600 5")), Some(3_600_000_000_005));
         assert_eq!(offset_in(&text("-3600 999999999")), Some(-3_599_000_000_001));
         assert_eq!([offset_in(""), offset_in(&text("soon 1")), offset_in(&text("1"))], [None; 3]);
+    }
+
+    #[test]
+    fn many_that_read_the_steady_clock_at_once_do_not_push_it_forward() {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let times: Vec<Duration> = (0..10_000).map(|_| steady()).collect();
+                    assert!(times.is_sorted());
+                });
+            }
+        });
+        assert!(steady() <= Duration::from_nanos(monotonic()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use room::Room;
 use crate::{
     config::{Algorithm, How, Probing},
     core::health::Outcome,
-    dataplane::clock,
+    dataplane::clock::{monotonic, steady as now},
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -48,7 +48,7 @@ pub struct Target {
 pub struct Heard {
     /// Who was asked.
     pub target: Arc<Target>,
-    /// When it was asked, on the monotonic clock: what an answer says was true after that.
+    /// When it was asked, on the daemon's steady clock: what an answer says was true after that.
     pub asked: Duration,
     /// When this was known.
     pub at: Duration,
@@ -143,17 +143,12 @@ impl Pace {
     }
 }
 
-/// The monotonic clock.
-fn now() -> Duration {
-    Duration::from_nanos(clock::monotonic())
-}
-
 /// Random bytes. The kernel has some as soon as it runs a daemon; without them, the clock's will do: they have to differ from
 /// others, not to be secret.
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if getrandom(&mut bytes, GetRandomFlags::empty()) != Ok(N) {
-        let clock = clock::monotonic().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+        let clock = monotonic().wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
         bytes.iter_mut().zip(clock.iter().cycle()).for_each(|(to, from)| *to = *from);
     }
     bytes

@@ -1,12 +1,14 @@
 //! The daemon's clock. It is monotonic, and yet: what if it stands still, leaps or goes back? The kernel's goes on as it should.
 
+use super::Protection;
 use crate::simulation::Random;
+use sipsteer::core::steady::Steady;
 use std::time::Duration;
 
 /// The clock at the beginning, so that it can go back by an hour.
 const START: u64 = 10_000;
 
-/// A clock that mostly goes right.
+/// A clock that mostly goes right, and what is made of it.
 pub(super) struct Clock {
     /// What it says beyond the true second.
     ahead: i64,
@@ -14,11 +16,18 @@ pub(super) struct Clock {
     /// The last second in which it did something else than go on.
     wild: u64,
     now: u64,
+    /// What is made of it; `None`: nothing.
+    steady: Option<Steady>,
+    time: Duration,
 }
 
 impl Clock {
-    pub(super) fn new() -> Clock {
-        Clock { ahead: START as i64, still_until: 0, wild: 0, now: START }
+    pub(super) fn new(without: Option<Protection>) -> Clock {
+        let steady = (without != Some(Protection::SteadyClock)).then_some(Steady::START);
+        let mut clock =
+            Clock { ahead: START as i64, still_until: 0, wild: 0, now: START, steady, time: Duration::ZERO };
+        clock.says(START);
+        clock
     }
 
     /// Another second.
@@ -43,12 +52,18 @@ impl Clock {
         if now != self.now + 1 {
             self.wild = second;
         }
-        self.now = now;
+        self.says(now);
     }
 
-    /// What it says.
+    fn says(&mut self, now: u64) {
+        self.now = now;
+        let clock = Duration::from_secs(now);
+        self.time = self.steady.as_mut().map_or(clock, |steady| steady.at(clock));
+    }
+
+    /// What the daemon goes by.
     pub(super) fn now(&self) -> Duration {
-        Duration::from_secs(self.now)
+        self.time
     }
 
     /// For how long it has gone right.

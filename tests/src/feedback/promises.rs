@@ -96,8 +96,7 @@ impl Record {
     /// A sample is handed in.
     pub(super) fn hears(&mut self, source: &'static str, taken: Duration) {
         let newest = self.newest.entry(source).or_default();
-        // A clock that went back by a lot begins anew.
-        *newest = if *newest > taken + Duration::from_secs(60) { taken } else { taken.max(*newest) };
+        *newest = taken.max(*newest);
     }
 
     /// Its probes have been silent since a moment, by the daemon's clock.

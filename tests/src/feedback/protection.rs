@@ -48,10 +48,12 @@ pub enum Protection {
     SecondWitness,
     /// Silence of all at once is not believed.
     Doubt,
+    /// A clock that goes back is one that stands still.
+    SteadyClock,
 }
 
 /// All of them.
-pub const PROTECTIONS: [Protection; 18] = [
+pub const PROTECTIONS: [Protection; 19] = [
     Protection::Hysteresis,
     Protection::SlowFall,
     Protection::SlowRise,
@@ -70,6 +72,7 @@ pub const PROTECTIONS: [Protection; 18] = [
     Protection::SignOfLife,
     Protection::SecondWitness,
     Protection::Doubt,
+    Protection::SteadyClock,
 ];
 
 /// How the controller is set without one of them.

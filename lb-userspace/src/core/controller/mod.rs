@@ -128,7 +128,7 @@ impl Controller {
         self.backends.retain(|name, _| wanted(name));
     }
 
-    /// Decides about one backend. To be called about once a second; a clock that stands still or jumps moves nothing far.
+    /// Decides about one backend. To be called about once a second; a clock that stands still or leaps moves nothing far.
     pub fn decide(&mut self, now: Duration, input: &Input<'_>, readings: &Readings) -> Decision {
         let Input { backend, health, own } = *input;
         let state = self.backends.entry(backend.name.clone()).or_default();
@@ -183,7 +183,7 @@ impl State {
         if opinion.drains {
             self.drains_until = Some(now + hold);
         }
-        let held = self.drains_until.is_some_and(|until| now < until && until <= now + hold);
+        let held = self.drains_until.is_some_and(|until| now < until);
         let drains = opinion.drains || held;
         if drains && !opinion.drains {
             let input = format!("it drained until less than {} ago", seconds(hold));

@@ -189,7 +189,7 @@ impl Memory {
             let ours = own.channels_at(*taken);
             self.other_channels = (channels - ours).max(0.0);
             let fewer = channels + (ours * SLACK).max(SLACK_CALLS) < ours;
-            self.fewer_since = fewer.then(|| self.fewer_since.map_or(*taken, |since| since.min(*taken)));
+            self.fewer_since = fewer.then(|| self.fewer_since.unwrap_or(*taken));
         }
         if let Some(cps) = report.cps {
             let second = Duration::from_secs(1);

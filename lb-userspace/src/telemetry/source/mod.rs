@@ -15,7 +15,7 @@ use crate::{
         controller::{Readings, Trust},
         report::{Report, Sample},
     },
-    dataplane::clock,
+    dataplane::clock::steady as now,
 };
 use std::{
     net::SocketAddr,
@@ -116,11 +116,6 @@ pub fn trust(source: &Source) -> Trust {
         Source::Agent { .. } | Source::OverloadControl { .. } => Trust::Asks,
         Source::Prometheus { .. } | Source::Freeswitch { .. } | Source::Push => Trust::Measures,
     }
-}
-
-/// The monotonic clock.
-pub fn now() -> Duration {
-    Duration::from_nanos(clock::monotonic())
 }
 
 /// Figures of a server that counts a call as so many channels, as figures of calls.
