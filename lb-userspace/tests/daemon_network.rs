@@ -164,6 +164,38 @@ fn generic_mode_is_taken_when_asked_for() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn another_mode_is_taken_by_a_reload_and_by_a_start() -> Result<()> {
+    needs_bpf!();
+    let bench = Bench::new()?;
+    let daemon = bench.start(&[])?;
+    let want = |mode: &str| {
+        let config = bench.config(&["front"], &BACKENDS[..2]);
+        bench.configure(&config.replace("[dialogs]", &format!("xdp_mode = \"{mode}\"\n[dialogs]")))
+    };
+    let is = |mode: &str| {
+        wait_until(mode, PATIENCE, || Ok(bench.status()?["interfaces"][0]["mode"] == mode))?;
+        anyhow::Ok(bench.status()?["interfaces"][0]["link"].clone())
+    };
+    let native = is("native")?;
+    want("generic")?;
+    let plan = bench.json(&["reload"])?;
+    assert_eq!(plan["details"], serde_json::json!(["settings: ~node.xdp_mode"]), "{plan}");
+    let generic = is("generic")?;
+    assert_ne!(native, generic);
+    asks_for(&bench, &["front runs in generic mode", "node.xdp_mode = \"native\""])?;
+    assert!(daemon.log().contains("node.xdp_mode wants another mode"), "{}", daemon.last_words());
+    want("auto")?;
+    bench.json(&["reload"])?;
+    assert_eq!(is("generic")?, generic, "it goes on as it is");
+    daemon.end();
+
+    want("native")?;
+    let _daemon = bench.start(&["--ephemeral"])?;
+    assert_ne!(is("native")?, generic);
+    is_well(&bench)
+}
+
 /// Waits until the daemon has logged these words, and says how long that took.
 fn told(daemon: &Process, what: &str, words: &[&str]) -> Result<()> {
     let start = Instant::now();

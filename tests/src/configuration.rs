@@ -83,6 +83,13 @@ impl Config {
         self
     }
 
+    /// The same with the program in the driver or in the network stack.
+    #[must_use]
+    pub fn in_mode(mut self, xdp_mode: &str) -> Config {
+        self.node.push_str(&format!("xdp_mode = {xdp_mode:?}\n"));
+        self
+    }
+
     /// The same without one backend.
     #[must_use]
     pub fn without(mut self, name: &str) -> Config {

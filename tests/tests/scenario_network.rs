@@ -127,7 +127,17 @@ fn rename(lab: &Lab, from: &str, to: &str) -> Result<()> {
     Ok(())
 }
 
-/// R3: calls and a login go on while interfaces are resized, renamed, down, enslaved, elsewhere, deleted and reset.
+fn change_mode(node: &Node<'_>, lab: &Lab, mode: &str) -> Result<()> {
+    node.configure(&Config::of(lab).in_mode(mode))?;
+    node.succeed(&["reload"])?;
+    for interface in [FRONT, BACK] {
+        assert_eq!(attached(&lab.balancer, interface)?.map(|a| a.mode), Some(mode), "{interface}");
+    }
+    Ok(())
+}
+
+/// R3: calls and a login go on while interfaces are resized, renamed, down, enslaved, elsewhere, deleted, reset, and in another
+/// mode.
 #[test]
 fn what_befalls_interfaces_costs_no_call() -> Result<()> {
     needs_bpf!();
@@ -138,7 +148,7 @@ fn what_befalls_interfaces_costs_no_call() -> Result<()> {
     let daemon = node.start(&["--ephemeral"])?;
     let mut guest = Guest::log_in(&lab.balancer, "203.0.113.1:2222".parse()?, &lab.client)?;
     let link = || -> Result<_> { Ok(node.status()?["interfaces"][1]["link"].clone()) };
-    let (front, back) = (attached(&lab.balancer, FRONT)?, link()?);
+    let front = attached(&lab.balancer, FRONT)?;
     let caller = Caller::start(&lab, &Load::calls(400, 100).holding(Duration::from_secs(1)))?;
     let ip = |words: &str| lab.balancer.ip(words).map(drop);
 
@@ -157,6 +167,12 @@ fn what_befalls_interfaces_costs_no_call() -> Result<()> {
     node.succeed(&["reload"])?;
     assert_eq!(attached(&lab.balancer, FRONT)?, front);
     guest.types()?;
+
+    for mode in ["generic", "native"] {
+        change_mode(&node, &lab, mode)?;
+        guest.types()?;
+    }
+    let back = link()?;
 
     ip("link set back down")?;
     told(&daemon, "back: is down; no call comes or goes by it until `ip link set back up`")?;

@@ -191,7 +191,8 @@ impl Daemon {
     async fn take_quietly(&mut self, loaded: Loaded, access: Option<Access>) -> Result<Summary, Failure> {
         let Candidate { loaded, interfaces, settings, standings, model } = self.candidate(loaded).await?;
         let config = loaded.config;
-        if config.node.interfaces != self.config.node.interfaces {
+        let carriers = |config: &Config| (config.node.interfaces.clone(), config.node.xdp_mode);
+        if carriers(&config) != carriers(&self.config) {
             self.attach_all(&config, &interfaces)?;
         }
         let summary = self.change_to(model)?;

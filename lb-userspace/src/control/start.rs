@@ -316,6 +316,11 @@ pub(super) fn tell(attachments: &[Attachment], programs: &Programs) {
                  off and program {program} attached in {mode} mode (link {}), with a moment without any in between",
                 a.link
             ),
+            How::ModeChanged => tracing::warn!(
+                "{name}: node.xdp_mode wants another mode than it was in; the program was taken off and program {program} \
+                 attached in {mode} mode (link {}), with a moment without any in between",
+                a.link
+            ),
             How::AttachedAnew => tracing::warn!(
                 "{name}: the pinned link was that of an interface that is gone; attached program {program} in {mode} \
                  mode (link {})",

@@ -2,6 +2,10 @@
 //!
 //! All interfaces or none: everything is looked at first, new links are made before pinned ones are given the new
 //! program, and what was done is undone when a later step fails.
+//!
+//! * `links`: one in the wanted mode, and one in the place of another.
+
+mod links;
 
 use super::{
     load::Programs,
@@ -11,7 +15,7 @@ use super::{
 };
 use crate::{
     config::XdpMode,
-    failure::{Failure, Kind},
+    failure::Failure,
     fault::{self, Point},
 };
 use std::{
@@ -32,6 +36,8 @@ pub enum How {
     /// The kernel does not put a program of another attach type under a link; there is a new link now, and the interface was
     /// without a program for a moment.
     Exchanged,
+    /// The configuration wants another mode than the link was in; there is a new link now, likewise.
+    ModeChanged,
 }
 
 /// An interface that carries the program.
@@ -177,61 +183,19 @@ pub fn attach(
 ) -> Result<Vec<Attachment>, Failure> {
     let steps = plan(pins, interfaces, links)?;
     rename_pins(pins, &steps)?;
-    let mut undo = Undo::default();
+    let program = programs.steer_fd()?.as_fd();
+    let mut undo = Undo { pins, program, pinned: Vec::new(), replaced: Vec::new(), changed: Vec::new() };
     let mut done = Vec::new();
     // New links first: until they are pinned, closing them undoes them.
     for step in &steps {
         if let Step::Create { link, stale } = step {
-            let (fd, generic, fallback) = create(programs, link, mode)?;
-            fault::pass(Point::LinkMade);
-            if *stale {
-                let path = pins.link(&link.name);
-                fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
-                fault::pass(Point::StaleLinkUnpinned);
-            }
-            let path = pins.link(&link.name);
-            sys::object_pin(fd.as_fd(), &path).map_err(|e| unreadable(&path, &e))?;
-            fault::pass(Point::LinkPinned);
-            undo.pinned.push(path.clone());
-            let info = sys::link_info(fd.as_fd()).map_err(|e| unreadable(&path, &e))?;
-            done.push(Attachment {
-                interface: link.name.clone(),
-                ifindex: link.ifindex,
-                generic,
-                fallback,
-                how: if *stale { How::AttachedAnew } else { How::Attached },
-                link: info.id,
-            });
+            let made = links::create(programs, link, mode)?;
+            done.push(pin(&mut undo, link, made, *stale)?);
         }
     }
     for step in steps {
         if let Step::Adopt { link, fd, info, .. } = step {
-            let program = programs.steer_fd()?;
-            // Only root may ask for the program that ran before; without it there is no way back, and none is needed
-            // unless a later interface fails: both programs share the maps.
-            let before = sys::program_by_id(info.program).ok();
-            let generic = link.xdp.is_some_and(|x| x.generic);
-            let (fd, how, id) = match sys::link_update(fd.as_fd(), program.as_fd()) {
-                Ok(()) => (fd, How::Adopted, info.id),
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-                    let fd = exchange(pins, &link, generic, &fd, before.as_ref(), program.as_fd())?;
-                    let id =
-                        sys::link_info(fd.as_fd()).map_err(|e| unreadable(&pins.link(&link.name), &e))?.id;
-                    (fd, How::Exchanged, id)
-                }
-                Err(e) => return Err(cannot_replace(&link.name, &e)),
-            };
-            fault::pass(Point::LinkAdopted);
-            // A link that was made anew does not take the earlier program back.
-            undo.replaced.extend(before.filter(|_| how == How::Adopted).map(|program| (fd, program)));
-            done.push(Attachment {
-                interface: link.name,
-                ifindex: link.ifindex,
-                generic,
-                fallback: None,
-                how,
-                link: id,
-            });
+            done.push(adopt(&mut undo, link, (fd, info), mode)?);
         }
     }
     undo.forget();
@@ -239,49 +203,95 @@ pub fn attach(
     Ok(done)
 }
 
-/// Takes the program under a link off its interface and attaches another one by a new link: two system calls, one behind the
-/// other. When the second fails, the first is undone.
-fn exchange(
-    pins: &PinDir,
-    link: &Link,
-    generic: bool,
-    old: &OwnedFd,
-    before: Option<&OwnedFd>,
-    program: BorrowedFd<'_>,
-) -> Result<OwnedFd, Failure> {
-    let mode = if generic { Mode::Generic } else { Mode::Native };
-    sys::link_detach(old.as_fd()).map_err(|e| cannot_replace(&link.name, &e))?;
-    let (new, failure) = match sys::link_create(program, link.ifindex, mode) {
-        Ok(new) => (new, None),
-        Err(e) => {
-            let again = before.map(|before| sys::link_create(before.as_fd(), link.ifindex, mode));
-            match again {
-                Some(Ok(new)) => (new, Some(cannot_replace(&link.name, &e))),
-                _ => return Err(cannot_attach(link, "any", &e)),
-            }
-        }
+/// Pins a new link.
+fn pin(undo: &mut Undo<'_>, link: &Link, made: links::Made, stale: bool) -> Result<Attachment, Failure> {
+    let (fd, generic, fallback) = made;
+    fault::pass(Point::LinkMade);
+    let path = undo.pins.link(&link.name);
+    if stale {
+        fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
+        fault::pass(Point::StaleLinkUnpinned);
+    }
+    sys::object_pin(fd.as_fd(), &path).map_err(|e| unreadable(&path, &e))?;
+    fault::pass(Point::LinkPinned);
+    undo.pinned.push(path.clone());
+    let info = sys::link_info(fd.as_fd()).map_err(|e| unreadable(&path, &e))?;
+    Ok(Attachment {
+        interface: link.name.clone(),
+        ifindex: link.ifindex,
+        generic,
+        fallback,
+        how: if stale { How::AttachedAnew } else { How::Attached },
+        link: info.id,
+    })
+}
+
+/// Has a pinned link carry the program, or another link in its place where the kernel or the wanted mode needs one.
+fn adopt(undo: &mut Undo<'_>, link: Link, pinned: Pinned, mode: XdpMode) -> Result<Attachment, Failure> {
+    let (fd, info) = pinned;
+    let program = undo.program;
+    // Only root may ask for the program that ran before; without it there is no way back, and none is needed
+    // unless a later interface fails: both programs share the maps.
+    let before = sys::program_by_id(info.program).ok();
+    let was_generic = link.xdp.is_some_and(|x| x.generic);
+    let generic = match mode {
+        XdpMode::Auto => was_generic,
+        XdpMode::Native => false,
+        XdpMode::Generic => true,
     };
-    let path = pins.link(&link.name);
-    fs::remove_file(&path).map_err(|e| unreadable(&path, &e))?;
-    sys::object_pin(new.as_fd(), &path).map_err(|e| unreadable(&path, &e))?;
-    failure.map_or(Ok(new), Err)
+    let update = || sys::link_update(fd.as_fd(), program);
+    let how = match (was_generic == generic).then(update) {
+        None => How::ModeChanged,
+        Some(Ok(())) => How::Adopted,
+        Some(Err(e)) if e.raw_os_error() == Some(libc::EINVAL) => How::Exchanged,
+        Some(Err(e)) => return Err(links::cannot_replace(&link.name, &e)),
+    };
+    let done = |how, id| Attachment {
+        interface: link.name.clone(),
+        ifindex: link.ifindex,
+        generic,
+        fallback: None,
+        how,
+        link: id,
+    };
+    if how == How::Adopted {
+        fault::pass(Point::LinkAdopted);
+        undo.replaced.extend(before.map(|program| (fd, program)));
+        return Ok(done(how, info.id));
+    }
+    let modes = [was_generic, generic].map(|generic| if generic { Mode::Generic } else { Mode::Native });
+    let new =
+        links::exchange(undo.pins, &link, fd.as_fd(), before.as_ref().map(AsFd::as_fd), program, modes)?;
+    fault::pass(Point::LinkAdopted);
+    let info = sys::link_info(new.as_fd()).map_err(|e| unreadable(&undo.pins.link(&link.name), &e))?;
+    let done = done(how, info.id);
+    // One that was made anew for its attach type does not take the earlier program back.
+    if how == How::ModeChanged {
+        undo.changed.push((link, new, modes));
+    }
+    Ok(done)
 }
 
 /// What to put back when a later step fails.
-#[derive(Default)]
-struct Undo {
+struct Undo<'a> {
+    pins: &'a PinDir,
+    program: BorrowedFd<'a>,
     pinned: Vec<PathBuf>,
+    /// Links and the programs that were under them.
     replaced: Vec<(OwnedFd, OwnedFd)>,
+    /// Links in another mode, and the modes before and after.
+    changed: Vec<(Link, OwnedFd, [Mode; 2])>,
 }
 
-impl Undo {
+impl Undo<'_> {
     fn forget(mut self) {
         self.pinned.clear();
         self.replaced.clear();
+        self.changed.clear();
     }
 }
 
-impl Drop for Undo {
+impl Drop for Undo<'_> {
     fn drop(&mut self) {
         for path in &self.pinned {
             if let Err(e) = remove_link(path) {
@@ -291,6 +301,11 @@ impl Drop for Undo {
         for (link, program) in &self.replaced {
             if let Err(e) = sys::link_update(link.as_fd(), program.as_fd()) {
                 tracing::error!("cannot put the earlier program back under its link: {e}");
+            }
+        }
+        for (link, fd, [was, now]) in &self.changed {
+            if let Err(e) = links::exchange(self.pins, link, fd.as_fd(), None, self.program, [*now, *was]) {
+                tracing::error!("{}: cannot go back to the mode it was in: {e}", link.name);
             }
         }
     }
@@ -328,68 +343,6 @@ fn program_name(id: u32) -> Option<String> {
         .and_then(|p| p.name_as_str().map(str::to_owned))
 }
 
-type Created = (OwnedFd, bool, Option<String>);
-
-/// Makes a link in the wanted mode, or with [`XdpMode::Auto`] in the mode that works.
-fn create(programs: &Programs, link: &Link, mode: XdpMode) -> Result<Created, Failure> {
-    let make = |mode| -> Result<io::Result<OwnedFd>, Failure> {
-        Ok(sys::link_create(programs.steer_fd()?.as_fd(), link.ifindex, mode))
-    };
-    if mode == XdpMode::Generic {
-        return match make(Mode::Generic)? {
-            Ok(fd) => Ok((fd, true, None)),
-            Err(e) => Err(cannot_attach(link, "generic", &e)),
-        };
-    }
-    match make(Mode::Native)? {
-        Ok(fd) => Ok((fd, false, None)),
-        Err(e) if mode == XdpMode::Native || !is_drivers_refusal(&e) => {
-            Err(cannot_attach(link, "native", &e))
-        }
-        Err(native) => match make(Mode::Generic)? {
-            Ok(fd) => Ok((fd, true, Some(native.to_string()))),
-            Err(e) => Err(cannot_attach(link, "generic", &e)),
-        },
-    }
-}
-
-/// Whether another mode may work: not when the interface is taken or the caller is not allowed.
-fn is_drivers_refusal(error: &io::Error) -> bool {
-    !matches!(
-        error.raw_os_error(),
-        Some(libc::EBUSY | libc::EEXIST | libc::EPERM | libc::EACCES | libc::ENODEV)
-    )
-}
-
-fn cannot_attach(link: &Link, mode: &str, error: &io::Error) -> Failure {
-    let interface = &link.name;
-    let message = format!("the kernel does not attach XDP to {interface} in {mode} mode: {error}");
-    match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => Failure::new(Kind::Permission, "permission", message)
-            .remedy("it needs CAP_NET_ADMIN and CAP_BPF in the namespace of the interface"),
-        Some(libc::EBUSY | libc::EEXIST) => Failure::bad("interface_occupied", message)
-            .remedy(format!("another XDP program holds it: see `bpftool net show dev {interface}`")),
-        Some(libc::EOPNOTSUPP) => Failure::bad("attach", message).remedy(
-            "its driver has no XDP: set node.xdp_mode = \"generic\" (slower), or name the interface below \
-             (of a bond or VLAN the parent)",
-        ),
-        _ => Failure::bad("attach", message).remedy(format!(
-            "drivers refuse XDP at a large MTU (this one has {} bytes), with LRO on (`ethtool -K {interface} lro off`) \
-             or with too few queues (`ethtool -l {interface}`); `dmesg` may say more; node.xdp_mode = \"generic\" \
-             works with every driver, slower",
-            link.mtu
-        )),
-    }
-}
-
-fn cannot_replace(interface: &str, error: &io::Error) -> Failure {
-    Failure::bad(
-        "replace",
-        format!("the kernel does not replace the program on {interface}: {error}; the earlier one goes on"),
-    )
-    .remedy("`sipsteer detach` and then `sipsteer run`, which forgets where the calls in progress are pinned")
-}
-
 /// Takes the program off an interface, at once. True when there was one.
 ///
 /// # Errors
@@ -404,90 +357,5 @@ pub fn detach(pins: &PinDir, interface: &str) -> Result<bool, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dataplane::netlink::Xdp;
-    use lb_tests::netns::Namespace;
-
-    fn link(name: &str) -> Link {
-        Link {
-            ifindex: 1,
-            name: name.to_owned(),
-            mac: None,
-            mtu: 1500,
-            up: true,
-            controller: None,
-            xdp: None,
-        }
-    }
-
-    #[test]
-    fn a_missing_interface_is_told_with_those_that_exist() {
-        let failure = find(&[link("lo"), link("eth0")], "eth9").unwrap_err();
-        assert_eq!(failure.code, "interface_missing");
-        assert!(failure.message.contains("eth9"));
-        assert_eq!(failure.remedy.as_deref(), Some("node.interfaces may name: lo, eth0"));
-    }
-
-    #[test]
-    fn a_link_is_told_by_number_and_program() {
-        let info = LinkInfo { id: 7, program: 40, ifindex: 1 };
-        let with = |ifindex, program: Option<u32>| {
-            let xdp = program.map(|program| Xdp { program, generic: false });
-            is_on(&info, &Link { ifindex, xdp, ..link("eth0") })
-        };
-        assert!(with(1, Some(40)));
-        assert!(!with(2, Some(40)), "another interface with our program");
-        assert!(!with(1, None) && !with(1, Some(41)), "the same number in another network namespace");
-    }
-
-    #[test]
-    fn only_a_drivers_refusal_leads_to_generic_mode() {
-        for errno in [libc::EBUSY, libc::EPERM, libc::ENODEV] {
-            assert!(!is_drivers_refusal(&io::Error::from_raw_os_error(errno)));
-        }
-        for errno in [libc::EOPNOTSUPP, libc::EINVAL, libc::ERANGE] {
-            assert!(is_drivers_refusal(&io::Error::from_raw_os_error(errno)));
-        }
-    }
-
-    #[test]
-    fn a_program_of_another_attach_type_is_taken_off_and_the_new_one_attached() -> anyhow::Result<()> {
-        lb_tests::needs_bpf!();
-        let (near, far) = (Namespace::new("near")?, Namespace::new("far")?);
-        near.connect("front", &far, "eth0")?;
-        let pins = PinDir::new(format!("/sys/fs/bpf/{}", near.name()));
-        let _cleanup = lb_tests::cleanup::Cleanup::new({
-            let path = pins.path().to_path_buf();
-            move || drop(fs::remove_dir_all(path))
-        });
-        let programs = crate::dataplane::load::load(&pins, crate::dataplane::OBJECT, 1024)?;
-        near.enter(|| -> anyhow::Result<()> {
-            let ifindex = rustix::net::netdevice::name_to_index(
-                rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None)?,
-                "front",
-            )?;
-            let old = sys::program_of_no_attach_type()?;
-            let fd = sys::link_create(old.as_fd(), ifindex, Mode::Native)?;
-            sys::object_pin(fd.as_fd(), &pins.link("front"))?;
-            let info = sys::link_info(fd.as_fd())?;
-            let refused = sys::link_update(fd.as_fd(), programs.steer_fd()?.as_fd()).unwrap_err();
-            assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
-            drop((fd, old));
-
-            let xdp = Some(Xdp { program: info.program, generic: false });
-            let links = [Link { ifindex, xdp, ..link("front") }];
-            let done = attach(&pins, &programs, &["front".to_owned()], XdpMode::Auto, &links)?;
-            assert_eq!((done.len(), done[0].how, done[0].generic), (1, How::Exchanged, false));
-            let now = pinned_link(&pins, "front")?.expect("it is pinned");
-            assert_eq!((now.program, now.ifindex), (programs.steer_id()?, ifindex));
-            assert_eq!((now.link, now.link == info.id), (done[0].link, false));
-            // From now on it is replaced under its link.
-            let links =
-                [Link { xdp: Some(Xdp { program: now.program, generic: false }), ..links[0].clone() }];
-            let done = attach(&pins, &programs, &["front".to_owned()], XdpMode::Auto, &links)?;
-            assert_eq!((done[0].how, done[0].link), (How::Adopted, now.link));
-            Ok(())
-        })?
-    }
-}
+#[path = "attach_tests.rs"]
+mod tests;

@@ -353,7 +353,7 @@ fn about_interface(interface: &InterfaceView) -> Vec<String> {
         attention.push(format!("interface {now} is a port of {of}: {}", remedy::port(now, of)));
     }
     if interface.mode.as_deref() == Some("generic") {
-        attention.push(format!("{name} runs in generic mode, several times slower"));
+        attention.push(format!("{name} runs in generic mode, several times slower: {}", remedy::generic()));
     }
     attention
 }
@@ -366,6 +366,12 @@ pub(crate) mod remedy {
             "it is attached to again when an interface of this name appears; if it stays away, take {interface} out of \
              node.interfaces and run `sipsteer reload`"
         )
+    }
+
+    /// It runs in generic mode.
+    pub(crate) fn generic() -> &'static str {
+        "once its driver takes XDP (MTU, LRO and queues decide), `node.xdp_mode = \"native\"` and `sipsteer reload` make it \
+         native"
     }
 
     /// It has another name.
