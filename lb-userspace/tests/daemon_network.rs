@@ -184,15 +184,29 @@ fn another_mode_is_taken_by_a_reload_and_by_a_start() -> Result<()> {
     let generic = is("generic")?;
     assert_ne!(native, generic);
     asks_for(&bench, &["front runs in generic mode", "node.xdp_mode = \"native\""])?;
-    assert!(daemon.log().contains("node.xdp_mode wants another mode"), "{}", daemon.last_words());
+    assert!(daemon.log().contains("node.xdp_mode has changed"), "{}", daemon.last_words());
     want("auto")?;
     bench.json(&["reload"])?;
-    assert_eq!(is("generic")?, generic, "it goes on as it is");
+    let native = is("native")?;
+    bench.json(&["reload"])?;
+    assert_eq!(is("native")?, native);
+
+    want("generic")?;
+    bench.json(&["reload", "--confirm-within", "5m"])?;
+    is("generic").with_context(|| daemon.last_words())?;
+    bench.json(&["undo"])?;
+    is("native")?;
+    bench.json(&["reload"])?;
+    let generic = is("generic")?;
     daemon.end();
 
+    want("auto")?;
+    let daemon = bench.start(&[])?;
+    assert_eq!(is("generic")?, generic, "no start tries what nobody asked for");
+    daemon.end();
     want("native")?;
     let _daemon = bench.start(&["--ephemeral"])?;
-    assert_ne!(is("native")?, generic);
+    is("native")?;
     is_well(&bench)
 }
 

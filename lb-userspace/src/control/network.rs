@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     dataplane::{
-        attach::{self, Attachment},
+        attach::{self, Attachment, Found},
         neighbours::Change,
         netlink::{Event, Events, Link},
     },
@@ -155,7 +155,8 @@ impl Daemon {
         let there = |name: &&String| links.iter().any(|l| l.name == **name);
         let present: Vec<String> = self.config.node.interfaces.iter().filter(there).cloned().collect();
         let pins = &self.options.places.pins;
-        match attach::attach(pins, &self.programs, &present, self.config.node.xdp_mode, &links) {
+        match attach::attach(pins, &self.programs, &present, self.config.node.xdp_mode, Found::Stays, &links)
+        {
             Ok(attachments) => {
                 let anew: Vec<Attachment> = attachments
                     .iter()

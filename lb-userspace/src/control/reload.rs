@@ -16,7 +16,7 @@ use crate::{
         standings::Standings,
         summary::Summary,
     },
-    dataplane::attach,
+    dataplane::attach::{self, Found},
     failure::Failure,
     wall,
 };
@@ -283,7 +283,9 @@ impl Daemon {
     fn attach_all(&mut self, config: &Config, interfaces: &[String]) -> Result<(), Failure> {
         let links = self.neighbours.links();
         let pins = &self.options.places.pins;
-        let made = attach::attach(pins, &self.programs, interfaces, config.node.xdp_mode, &links)?;
+        let mode = config.node.xdp_mode;
+        let found = if mode == self.config.node.xdp_mode { Found::Stays } else { Found::MayBeNative };
+        let made = attach::attach(pins, &self.programs, interfaces, mode, found, &links)?;
         start::tell(&made, &self.programs);
         // Those that are gone keep their old number, so that their return is noticed.
         self.attachments

@@ -22,7 +22,7 @@ use crate::{
     core::{lifetimes, model::Circumstances, model::Model, plan::Plan, standings::Standings, wishes::Wishes},
     dataplane::{
         OBJECT, adopt,
-        attach::{self, Attachment, How},
+        attach::{self, Attachment, Found, How},
         clock::Clock,
         host, layout,
         load::{self, Programs},
@@ -181,7 +181,8 @@ fn raise(config: &Config, options: &Options, links: &[Link]) -> Result<Raised, F
         Some(migration) => Some(migration.copy(&programs, &model, &settings, now, &mut report)?),
         None => None,
     };
-    let attachments = attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, links)?;
+    let attachments =
+        attach::attach(pins, &programs, &config.node.interfaces, config.node.xdp_mode, Found::Stays, links)?;
     fault::pass(Point::Attached);
     if let (Some(migration), Some(copying)) = (migration, copying) {
         migration.finish(copying, report)?;
@@ -317,8 +318,8 @@ pub(super) fn tell(attachments: &[Attachment], programs: &Programs) {
                 a.link
             ),
             How::ModeChanged => tracing::warn!(
-                "{name}: node.xdp_mode wants another mode than it was in; the program was taken off and program {program} \
-                 attached in {mode} mode (link {}), with a moment without any in between",
+                "{name}: node.xdp_mode has changed; the program was taken off and program {program} attached in {mode} mode \
+                 (link {}), with a moment without any in between",
                 a.link
             ),
             How::AttachedAnew => tracing::warn!(

@@ -40,6 +40,15 @@ pub enum How {
     ModeChanged,
 }
 
+/// What [`XdpMode::Auto`] makes of a link that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It stays in the mode it is in: nobody asked for another one.
+    Stays,
+    /// If it is generic, native is tried again.
+    MayBeNative,
+}
+
 /// An interface that carries the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
@@ -179,6 +188,7 @@ pub fn attach(
     programs: &Programs,
     interfaces: &[String],
     mode: XdpMode,
+    found: Found,
     links: &[Link],
 ) -> Result<Vec<Attachment>, Failure> {
     let steps = plan(pins, interfaces, links)?;
@@ -195,7 +205,7 @@ pub fn attach(
     }
     for step in steps {
         if let Step::Adopt { link, fd, info, .. } = step {
-            done.push(adopt(&mut undo, link, (fd, info), mode)?);
+            done.push(adopt(&mut undo, link, (fd, info), mode, found)?);
         }
     }
     undo.forget();
@@ -227,7 +237,13 @@ fn pin(undo: &mut Undo<'_>, link: &Link, made: links::Made, stale: bool) -> Resu
 }
 
 /// Has a pinned link carry the program, or another link in its place where the kernel or the wanted mode needs one.
-fn adopt(undo: &mut Undo<'_>, link: Link, pinned: Pinned, mode: XdpMode) -> Result<Attachment, Failure> {
+fn adopt(
+    undo: &mut Undo<'_>,
+    link: Link,
+    pinned: Pinned,
+    mode: XdpMode,
+    found: Found,
+) -> Result<Attachment, Failure> {
     let (fd, info) = pinned;
     let program = undo.program;
     // Only root may ask for the program that ran before; without it there is no way back, and none is needed
@@ -235,7 +251,7 @@ fn adopt(undo: &mut Undo<'_>, link: Link, pinned: Pinned, mode: XdpMode) -> Resu
     let before = sys::program_by_id(info.program).ok();
     let was_generic = link.xdp.is_some_and(|x| x.generic);
     let generic = match mode {
-        XdpMode::Auto => was_generic,
+        XdpMode::Auto => was_generic && found == Found::Stays,
         XdpMode::Native => false,
         XdpMode::Generic => true,
     };
@@ -260,16 +276,27 @@ fn adopt(undo: &mut Undo<'_>, link: Link, pinned: Pinned, mode: XdpMode) -> Resu
         return Ok(done(how, info.id));
     }
     let modes = [was_generic, generic].map(|generic| if generic { Mode::Generic } else { Mode::Native });
-    let new =
-        links::exchange(undo.pins, &link, fd.as_fd(), before.as_ref().map(AsFd::as_fd), program, modes)?;
+    let before = before.as_ref().map(AsFd::as_fd);
+    let exchanged = links::exchange(undo.pins, &link, fd.as_fd(), before, program, modes);
     fault::pass(Point::LinkAdopted);
-    let info = sys::link_info(new.as_fd()).map_err(|e| unreadable(&undo.pins.link(&link.name), &e))?;
-    let done = done(how, info.id);
-    // One that was made anew for its attach type does not take the earlier program back.
-    if how == How::ModeChanged {
-        undo.changed.push((link, new, modes));
+    let number = || -> Result<u32, Failure> {
+        let pinned = pinned_link(undo.pins, &link.name)?;
+        Ok(pinned.map_or(0, |pinned| pinned.link))
+    };
+    match exchanged {
+        // One that was made anew for its attach type does not take the earlier program back.
+        Ok(_) if how == How::Exchanged => Ok(done(how, number()?)),
+        Ok(new) => {
+            let done = done(how, number()?);
+            undo.changed.push((link, new, modes));
+            Ok(done)
+        }
+        // It was worth a try.
+        Err(failure) if mode == XdpMode::Auto && how == How::ModeChanged => {
+            Ok(Attachment { generic: true, fallback: Some(failure.message), ..done(how, number()?) })
+        }
+        Err(failure) => Err(failure),
     }
-    Ok(done)
 }
 
 /// What to put back when a later step fails.

@@ -60,7 +60,8 @@ impl Place {
 
     fn attach(&self, link: &Link, mode: XdpMode) -> Result<Attachment, Failure> {
         let interfaces = [link.name.clone()];
-        let done = attach(&self.pins, &self.programs, &interfaces, mode, std::slice::from_ref(link))?;
+        let links = std::slice::from_ref(link);
+        let done = attach(&self.pins, &self.programs, &interfaces, mode, Found::Stays, links)?;
         assert_eq!((done.len(), &done[0].interface), (1, &link.name));
         Ok(done[0].clone())
     }
@@ -143,11 +144,19 @@ fn a_mode_that_the_driver_does_not_have_leaves_the_program_where_it_is() -> Resu
         let links = [place.link("front", true)?, link(true)?];
         let interfaces = ["front", "lo"].map(str::to_owned);
         let (front, lo) = (place.carries("front")?, place.carries("lo")?);
-        attach(&place.pins, &place.programs, &interfaces, XdpMode::Native, &links).unwrap_err();
+        let all = |mode, found| attach(&place.pins, &place.programs, &interfaces, mode, found, &links);
+        all(XdpMode::Native, Found::Stays).unwrap_err();
         assert!(place.carries("front")? != front && place.carries("lo")? != lo);
         // Of the mode that it is in the kernel says EBUSY.
         let native = sys::link_create(place.programs.steer_fd()?.as_fd(), links[0].ifindex, Mode::Native);
         assert_eq!(native.unwrap_err().raw_os_error(), Some(libc::EEXIST));
+        // Who may be native is, as far as the driver can.
+        let done = all(XdpMode::Auto, Found::MayBeNative)?;
+        assert_eq!(
+            [&done[0], &done[1]].map(|a| (a.generic, a.fallback.is_some())),
+            [(false, false), (true, true)]
+        );
+        assert_eq!([done[0].link, done[1].link], [place.carries("front")?, place.carries("lo")?]);
         Ok(())
     })?
 }
