@@ -244,6 +244,10 @@ impl<'l> Story<'l> {
                 })
             }
             2 => {
+                // What an earlier one left half done may be little; this one is to find all of another configuration.
+                self.daemon = self.node.start(&[])?;
+                self.daemon.kill()?;
+                self.configure()?;
                 let (point, times) = AT_START[dice.below(AT_START.len() as u64) as usize];
                 self.dies_at(point, dice.below(times) as u32, Story::spawn)
             }
