@@ -31,11 +31,11 @@ pub fn monotonic() -> u64 {
     ours.saturating_add_signed(offset.saturating_neg())
 }
 
-/// What everything that the daemon decides goes by: the monotonic clock, should it go back without that.
+/// The clock that everything goes by that the daemon decides: the monotonic one, made a [`Steady`] one.
 pub fn steady() -> Duration {
     static STEADY: Mutex<Steady> = Mutex::new(Steady::START);
     let mut steady = STEADY.lock().unwrap_or_else(PoisonError::into_inner);
-    // Read while nobody else does, or who was overtaken would see it go back.
+    // Read while nobody else does: to one who was overtaken by another it would seem to go back.
     steady.at(Duration::from_nanos(monotonic()))
 }
 
