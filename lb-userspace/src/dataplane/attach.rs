@@ -148,8 +148,14 @@ fn find_renamed(pins: &PinDir, link: &Link) -> Result<Option<(String, Pinned)>, 
     Ok(None)
 }
 
+/// The name of a pin on its way to that of its interface: no interface's name is as long. A start that was cut off there is gone
+/// on with by [`find_renamed`].
+fn on_its_way(interface: &str) -> String {
+    format!("{interface} gets this link")
+}
+
 /// Has pins carry the names that their interfaces have now. Two may have changed names, so each gets a name first that no
-/// interface has; a start finds it by that one too.
+/// interface has.
 fn rename_pins(pins: &PinDir, steps: &[Step]) -> Result<(), Failure> {
     let renamed = || {
         steps.iter().filter_map(|step| match step {
@@ -157,8 +163,7 @@ fn rename_pins(pins: &PinDir, steps: &[Step]) -> Result<(), Failure> {
             _ => None,
         })
     };
-    // No interface's name is as long.
-    let between = |to: &str| pins.link(&format!("{to} has been renamed"));
+    let between = |to: &str| pins.link(&on_its_way(to));
     let rename = |from: PathBuf, to: PathBuf| fs::rename(&from, to).map_err(|e| unreadable(&from, &e));
     for (from, to) in renamed() {
         rename(pins.link(from), between(to))?;
@@ -166,7 +171,9 @@ fn rename_pins(pins: &PinDir, steps: &[Step]) -> Result<(), Failure> {
     for (from, to) in renamed() {
         rename(between(to), pins.link(to))?;
         fault::pass(Point::LinkRenamed);
-        tracing::warn!("{to}: was called {from} when the program was attached to it");
+        if *from != on_its_way(to) {
+            tracing::warn!("{to}: was called {from} when the program was attached to it");
+        }
     }
     Ok(())
 }

@@ -160,3 +160,33 @@ fn a_mode_that_the_driver_does_not_have_leaves_the_program_where_it_is() -> Resu
         Ok(())
     })?
 }
+
+#[test]
+fn an_exchange_that_is_cut_off_anywhere_is_gone_on_with() -> Result<()> {
+    needs_bpf!();
+    let place = Place::new()?;
+    place.near.enter(|| -> Result<()> {
+        let take_off = || -> Result<Link> {
+            sys::link_detach(sys::object_get(&place.pins.link("front"))?.as_fd())?;
+            Ok(Link { xdp: None, ..place.link("front", false)? })
+        };
+        place.attach(&place.link("front", false)?, XdpMode::Native)?;
+
+        // Behind the first system call: nothing is attached.
+        let done = place.attach(&take_off()?, XdpMode::Native)?;
+        assert_eq!((done.how, done.link), (How::AttachedAnew, place.carries("front")?));
+
+        // Before the pin is that of the new link.
+        let link = take_off()?;
+        let fd = sys::link_create(place.programs.steer_fd()?.as_fd(), link.ifindex, Mode::Generic)?;
+        sys::object_pin(fd.as_fd(), &place.pins.link(&on_its_way("front")))?;
+        let info = sys::link_info(fd.as_fd())?;
+        drop(fd);
+        let link = Link { xdp: Some(Xdp { program: info.program, generic: true }), ..link };
+        let done = place.attach(&link, XdpMode::Generic)?;
+        assert_eq!((done.how, done.link), (How::Adopted, info.id));
+        assert_eq!(place.carries("front")?, info.id);
+        assert_eq!(place.pins.linked_interfaces()?, ["front"]);
+        Ok(())
+    })?
+}

@@ -1,4 +1,5 @@
-//! How fast the kernel's `jiffies` run. Dialogs age in ticks of `jiffies >> shift`, and only the kernel knows HZ.
+//! The clocks: the monotonic one, and how fast the kernel's `jiffies` run. Dialogs age in ticks of `jiffies >> shift`, and only
+//! the kernel knows HZ.
 
 use super::pins::PinDir;
 use crate::{

@@ -1,6 +1,6 @@
 //! Links: one in the wanted mode, and one in the place of another.
 
-use super::Link;
+use super::{Link, on_its_way};
 use crate::{
     config::XdpMode,
     dataplane::{
@@ -74,8 +74,7 @@ pub(super) fn exchange(
             (again.ok_or_else(|| cannot_attach(link, wanted, &e))?, Some(failed(&e)))
         }
     };
-    // No interface's name is as long; a start that finds this one goes on from there.
-    let (between, path) = (pins.link(&format!("{} has another link", link.name)), pins.link(&link.name));
+    let (between, path) = (pins.link(&on_its_way(&link.name)), pins.link(&link.name));
     match remove_link(&between) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(unreadable(&between, &e)),
         _ => {}
