@@ -3,7 +3,8 @@
 //!
 //! The packets' CPU stops now and then while it reads a dialog or before it changes it, until the other CPU has removed that
 //! dialog and given its slot to another one. What a dialog may be follows from its key, so a write to what was found long ago
-//! shows: a call of an even key is never answered nor ended, every call has its key's backend and peer.
+//! shows: a call of an even key is never answered nor ended, every call has its key's backend and peer. It stops also where
+//! it takes a channel for a call that opens again, so a channel that nobody has at the end was taken too late.
 //!
 //! Two twins put the same dialog in at the same time, again and again: afterwards it is there once.
 #![no_std]
@@ -29,7 +30,7 @@ mod tables;
 mod racing;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use racing::{AS_IT_IS, WITHOUT_COMPARISON, WITHOUT_GENERATION, WITHOUT_KEY, WITHOUT_SETTLING};
+use racing::{AS_IT_IS, TAKEN_LATE, WITHOUT_COMPARISON, WITHOUT_GENERATION, WITHOUT_KEY, WITHOUT_SETTLING};
 
 /// Packets, steered as the product does.
 #[xdp]
@@ -53,6 +54,12 @@ pub fn packets_without_generation(_context: XdpContext) -> u32 {
 #[xdp]
 pub fn packets_without_key(_context: XdpContext) -> u32 {
     done(racing::packet(WITHOUT_KEY))
+}
+
+/// The same with a channel that is taken after the call can be seen.
+#[xdp]
+pub fn packets_with_late_channels(_context: XdpContext) -> u32 {
+    done(racing::packet(TAKEN_LATE))
 }
 
 /// Expiry, and new dialogs in the slots of the old ones.

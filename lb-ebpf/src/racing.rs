@@ -4,8 +4,10 @@
     reason = "a global function needs a symbol of its own, and naming one counts as unsafe"
 )]
 
+mod play;
 mod tables;
 
+use play::{ANSWER, END, Play};
 use tables::Racing;
 
 use crate::{apart, maps, tables::KernelTables};
@@ -15,14 +17,13 @@ use aya_ebpf::{
 };
 use lb_common::{
     decide::{
-        DialogHeaders, Inbound, Inspect, Tables, peer_of,
+        Tables, peer_of,
         remember::{self, Opening, Remembered},
         select::ring_slot,
         steer::{self, Chosen, Following},
         table,
     },
     map::dialog::{BUCKET_SLOTS, Dialog, DialogKey, Phase},
-    sip::{Kind, Method},
     verdict::Verdict,
 };
 
@@ -36,6 +37,8 @@ pub const WITHOUT_GENERATION: u64 = 2;
 pub const WITHOUT_KEY: u64 = 3;
 /// Two CPUs that put the same dialog in leave both entries there.
 pub const WITHOUT_SETTLING: u64 = 4;
+/// A call takes its channel when others can see it already.
+pub const TAKEN_LATE: u64 = 5;
 
 /// Keys that both CPUs pick from, a power of two: twice as many as a table of two buckets has slots.
 const KEYS: u64 = 16;
@@ -118,118 +121,6 @@ fn tag_of(index: u64) -> u32 {
     0x7a60_0000 | index as u32
 }
 
-/// A packet as one number: its parts lie in different bits of it, so a random number is a packet.
-#[derive(Clone, Copy)]
-struct Play(u64);
-
-impl Play {
-    /// The INVITE of a key.
-    #[inline(always)]
-    fn invite(index: u64, listener: u64) -> Play {
-        Play(index & (KEYS - 1) | (listener & 1) << 16 | 1 << 24)
-    }
-
-    /// Whether it stops where it is about to write: then it is the ACK that answers a call of an odd key.
-    #[inline(always)]
-    fn stops(self) -> bool {
-        (self.0 >> 24) & 7 == 0
-    }
-
-    #[inline(always)]
-    fn index(self) -> u64 {
-        self.0 & (KEYS - 1) | self.stops() as u64
-    }
-
-    /// What HELD is to be while it stops; 0: it does not.
-    #[inline(always)]
-    fn held(self) -> u64 {
-        if self.stops() { (((self.0 >> 40) | 1) << 8 | self.index()) & 0xffff_ffff } else { 0 }
-    }
-
-    #[inline(always)]
-    fn place(self) -> Place {
-        match (self.0 >> 28) & 3 {
-            0 => Place::BeforeReading,
-            1 => Place::WhileReading,
-            _ => Place::BeforeWriting,
-        }
-    }
-
-    #[inline(always)]
-    fn message(self) -> Message {
-        let index = self.index();
-        let even = index & 1 == 0;
-        let (method, branch, to_tag) = match (self.0 >> 8) & 7 {
-            _ if self.stops() => (Method::Ack, BRANCH + 1, tag_of(index)),
-            0..=3 => (Method::Invite, BRANCH, 0),
-            _ if even => (Method::Invite, BRANCH, 0),
-            4 => (Method::Ack, BRANCH + 1, tag_of(index)),
-            5 => (Method::Bye, BRANCH + 2, tag_of(index)),
-            6 => (Method::Ack, BRANCH, tag_of(index)),
-            _ => (Method::Info, BRANCH + 3, tag_of(index)),
-        };
-        let stop = if self.place() == Place::BeforeWriting { self.held() } else { 0 };
-        Message { kind: Kind::Request(method), headers: DialogHeaders { to_tag, branch }, stop }
-    }
-
-    #[inline(always)]
-    fn inbound(self) -> Inbound {
-        let call_key = key_of(self.index()).call_key;
-        // A BYE comes from a stranger, so that the tag has to prove it.
-        let stranger = matches!(self.message().kind, Kind::Request(Method::Bye));
-        Inbound {
-            service: 0,
-            listener: (self.0 >> 16) as u8 & 1,
-            tiers: 1,
-            sees_answers: false,
-            call_key: Some(call_key),
-            source: if stranger { !call_key } else { call_key },
-        }
-    }
-}
-
-/// Where the packets' CPU stops.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// The slot has matched.
-    BeforeReading,
-    /// Its state has been read, the rest has not.
-    WhileReading,
-    /// The dialog has been read.
-    BeforeWriting,
-}
-
-/// A packet's headers, without a packet.
-#[derive(Clone, Copy)]
-struct Message {
-    kind: Kind,
-    headers: DialogHeaders,
-    /// What HELD is to be while the message is read again; 0: no stop there.
-    stop: u64,
-}
-
-impl Inspect for Message {
-    #[inline(always)]
-    fn kind(&self) -> Kind {
-        self.kind
-    }
-    #[inline(always)]
-    fn dialog_headers(&self) -> DialogHeaders {
-        if self.stop != 0 {
-            sipsteer_race_stop(self.stop);
-        }
-        self.headers
-    }
-    #[inline(always)]
-    fn ring_key(&self, _by: u8) -> Option<u64> {
-        None
-    }
-    #[inline(always)]
-    fn retry_after(&self) -> Option<u32> {
-        None
-    }
-}
-
 /// Stops until the other CPU is done with what is held, or patience ends. While it has not even dealt with the last stop
 /// it does not run, and there is nothing to wait for.
 #[unsafe(no_mangle)]
@@ -257,6 +148,11 @@ pub extern "C" fn sipsteer_race_stop(held: u64) -> u64 {
 pub fn packet(rule: u64) -> Option<()> {
     let r = random()?;
     let play = Play(r);
+    if play.opens_again() {
+        steer(AS_IT_IS, Play::invite(play.index(), 0));
+        steer(AS_IT_IS, Play::within(play.index(), ANSWER));
+        steer(AS_IT_IS, Play::within(play.index(), END));
+    }
     steer(rule, play);
     if play.stops() {
         // Whichever got the slot.

@@ -4,14 +4,18 @@
 //! several threads may steer at once. The clock moves only when it is told to.
 
 mod failures;
+mod interruptions;
 mod loads;
+mod slots;
 
 pub use loads::{MemoryLoad, NO_LIMITS};
+pub use slots::{MemoryBucket, MemorySlot};
 
+use interruptions::Interruption;
 use lb_common::{
     decide::{
-        BackendView, Bucket, Inbound, Inspect, LoadCell, Slot, Tables, ZoneView,
-        capacity::NOBODY,
+        BackendView, Inbound, Inspect, LoadCell, Tables, ZoneView,
+        capacity::{self, NOBODY},
         expiry,
         remember::{self, Opening, Remembered},
         reply::{self, Leaving, Outbound},
@@ -21,13 +25,14 @@ use lb_common::{
     limits::{MAX_BACKENDS, MAX_ERRNO, MAX_TIERS, MAX_ZONES},
     map::{
         backend::{Limits, health, takes_dialogs, will},
-        dialog::{BUCKET_SLOTS, Dialog, DialogKey, Evidence, State, Tally, buckets_for},
+        dialog::{BUCKET_SLOTS, Dialog, DialogKey, State, Tally, buckets_for},
         load::Load,
         settings::Settings,
         zone::{Policy, zone_will},
     },
 };
 use loads::{Capacity, Words};
+use slots::{Disturbances, Place};
 use std::{
     collections::HashMap,
     sync::{
@@ -36,116 +41,13 @@ use std::{
     },
 };
 
-/// Memory of one slot.
-#[derive(Default)]
-struct Place {
-    call_key: AtomicU64,
-    service: AtomicU32,
-    peer: AtomicU32,
-    evidence: AtomicU64,
-    state: AtomicU64,
-}
-
-impl Place {
-    fn state(&self) -> State {
-        State::from_word(self.state.load(SeqCst))
-    }
-
-    fn dialog(&self) -> Dialog {
-        // The order that the kernel's slot keeps: the state first.
-        let state = self.state();
-        let evidence = Evidence::from_word(self.evidence.load(SeqCst));
-        let peer = self.peer.load(SeqCst);
-        let (call_key, service) = (self.call_key.load(SeqCst), self.service.load(SeqCst));
-        Dialog { call_key, service, peer, evidence, state }
-    }
-}
-
-/// Changes of a state that are to find another CPU's before them.
-#[derive(Default)]
-struct Disturbances {
-    /// Changes that come before them.
-    after: AtomicU32,
-    left: AtomicU32,
-}
-
-impl Disturbances {
-    /// Whether it is the turn of one.
-    fn comes(&self) -> bool {
-        let take = |count: &AtomicU32| count.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok();
-        !take(&self.after) && take(&self.left)
-    }
-}
-
-/// A slot, whoever it belongs to at the moment.
-#[derive(Clone, Copy)]
-pub struct MemorySlot<'a> {
-    place: &'a Place,
-    disturbances: &'a Disturbances,
-}
-
-impl Slot for MemorySlot<'_> {
-    fn call_key(&self) -> u64 {
-        self.place.call_key.load(SeqCst)
-    }
-
-    fn service(&self) -> u32 {
-        self.place.service.load(SeqCst)
-    }
-
-    fn state(&self) -> State {
-        self.place.state()
-    }
-
-    fn read(&self) -> Dialog {
-        self.place.dialog()
-    }
-
-    fn swap_state(&self, from: State, to: State) -> bool {
-        if self.disturbances.comes() {
-            let state = self.place.state();
-            let by_another_cpu = match state.is_live() {
-                true => State { listener: state.listener ^ 1, ..state },
-                false => State { generation: state.generation.wrapping_add(1), ..state },
-            };
-            self.place.state.store(by_another_cpu.to_word(), SeqCst);
-        }
-        self.place.state.compare_exchange(from.to_word(), to.to_word(), SeqCst, SeqCst).is_ok()
-    }
-
-    fn swap_evidence(&self, from: Evidence, to: Evidence) -> bool {
-        self.place.evidence.compare_exchange(from.to_word(), to.to_word(), SeqCst, SeqCst).is_ok()
-    }
-
-    fn write(&self, key: &DialogKey, peer: u32, evidence: Evidence) {
-        self.place.call_key.store(key.call_key, SeqCst);
-        self.place.service.store(key.service, SeqCst);
-        self.place.peer.store(peer, SeqCst);
-        self.place.evidence.store(evidence.to_word(), SeqCst);
-    }
-}
-
-/// A bucket of the table.
-#[derive(Clone, Copy)]
-pub struct MemoryBucket<'a> {
-    places: &'a [Place],
-    disturbances: &'a Disturbances,
-}
-
-impl<'a> Bucket for MemoryBucket<'a> {
-    type Slot = MemorySlot<'a>;
-
-    fn slot(&self, index: u32) -> MemorySlot<'a> {
-        MemorySlot { place: &self.places[index as usize], disturbances: self.disturbances }
-    }
-}
-
 /// Tables in plain memory.
 pub struct MemoryTables {
     settings: Settings,
     now: AtomicU32,
     places: Box<[Place]>,
     disturbances: Disturbances,
+    interruption: Interruption,
     entries: AtomicI64,
     unconfirmed: AtomicI64,
     rings: RwLock<HashMap<(u16, u32), Vec<u16>>>,
@@ -183,6 +85,7 @@ impl MemoryTables {
             now: AtomicU32::new(0),
             places: all((buckets * BUCKET_SLOTS) as usize),
             disturbances: Disturbances::default(),
+            interruption: Interruption::default(),
             entries: AtomicI64::new(0),
             unconfirmed: AtomicI64::new(0),
             rings: RwLock::default(),
@@ -321,8 +224,7 @@ impl MemoryTables {
     /// Lets another CPU come first at each of `changes` of a state, the first `after` left out: it changes the listener of a
     /// dialog, and uses a free slot for a moment.
     pub fn disturb(&self, after: u32, changes: u32) {
-        self.disturbances.after.store(after, SeqCst);
-        self.disturbances.left.store(changes, SeqCst);
+        self.disturbances.set(after, changes);
     }
 
     /// Sets how many buckets have been looked at for old dialogs.
@@ -396,7 +298,7 @@ impl<'a> Tables for &'a MemoryTables {
     fn bucket(&self, index: u32) -> Option<MemoryBucket<'a>> {
         let first = (index * BUCKET_SLOTS) as usize;
         let places = self.places.get(first..first + BUCKET_SLOTS as usize)?;
-        Some(MemoryBucket { places, disturbances: &self.disturbances })
+        Some(MemoryBucket::new(places, &self.disturbances))
     }
 
     fn add_to_tally(&self, entries: i64, unconfirmed: i64) {
@@ -459,6 +361,11 @@ impl<'a> Tables for &'a MemoryTables {
 
     fn daemon_answers(&self) -> bool {
         self.daemon_answers.load(SeqCst)
+    }
+
+    fn move_channel(&self, from: u16, to: u16) {
+        self.interrupt();
+        capacity::move_channel(self, from, to);
     }
 
     fn swept_at(&self) -> Option<u64> {

@@ -172,7 +172,7 @@ fn report(bench: &Bench, rounds: u64, took: Duration) -> Result<Report> {
     Ok(Report {
         rounds,
         foreign: foreign(&bench.ebpf),
-        handed_over: sum(&bench.ebpf, 1)?,
+        handed_over: handed_over(&bench.ebpf),
         refused: sum(&bench.ebpf, 2)?,
         sound: sum(&bench.ebpf, 3)?,
         twins: Twins {
@@ -201,6 +201,11 @@ fn report(bench: &Bench, rounds: u64, took: Duration) -> Result<Report> {
 /// Dialogs so far that were not what their key says.
 pub fn foreign(ebpf: &Ebpf) -> u64 {
     sum(ebpf, 0).unwrap_or(u64::MAX)
+}
+
+/// How often a packet has stopped so far until its dialog was gone.
+pub fn handed_over(ebpf: &Ebpf) -> u64 {
+    sum(ebpf, 1).unwrap_or(u64::MAX)
 }
 
 /// Dialogs so far that stood in the table twice after both CPUs had put them in.

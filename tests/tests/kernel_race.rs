@@ -1,6 +1,6 @@
 //! Two CPUs at the same slots in the real kernel: packets against expiry and reuse, and insertions against each other.
 
-use lb_tests::race::{Pair, Report, foreign, race, short_lives, twice};
+use lb_tests::race::{Pair, Report, foreign, handed_over, race, short_lives, twice};
 
 /// Rounds of the race with lifetimes of no tick: whatever is looked at is removed. With the next ones they are more than
 /// 10,000,000.
@@ -50,6 +50,17 @@ fn the_race_finds_foreign_writes_when_a_rule_is_broken() -> anyhow::Result<()> {
         println!("{program}: {report:#?}");
         assert!(report.foreign > 0, "{program}: {} rounds found nothing", report.rounds);
     }
+    Ok(())
+}
+
+#[test]
+fn the_race_finds_channels_that_nobody_has_when_they_are_taken_late() -> anyhow::Result<()> {
+    lb_tests::needs_bpf!();
+    let pair = Pair("packets_with_late_channels", "expiry");
+    let report = race(pair, &short_lives(0), ROUNDS, |ebpf| handed_over(ebpf) > 2000).expect("race");
+    println!("{report:#?}");
+    let more = |backend: usize| report.channels[backend] > report.counted_channels[backend];
+    assert!(more(0) || more(1), "{} rounds found nothing", report.rounds);
     Ok(())
 }
 

@@ -68,7 +68,15 @@ pub trait Step {
 /// and zones. Every change of a state goes through here, so that whoever ends a call gives its channel back, once.
 #[inline(always)]
 pub fn replace<T: Tables>(tables: &T, slot: T::Slot, from: State, to: State) -> bool {
+    // Before anybody can see the new state: another CPU may end the call at once, and a channel that is given back before it
+    // was taken stays taken for ever, as no number of channels falls below zero.
+    if takes_channel(from, to) {
+        tables.move_channel(NOBODY, to.backend);
+    }
     if !slot.swap_state(from, to) {
+        if takes_channel(from, to) {
+            tables.move_channel(to.backend, NOBODY);
+        }
         return false;
     }
     let entries = to.is_live() as i64 - from.is_live() as i64;
@@ -76,17 +84,16 @@ pub fn replace<T: Tables>(tables: &T, slot: T::Slot, from: State, to: State) -> 
     if entries | unconfirmed != 0 {
         tables.add_to_tally(entries, unconfirmed);
     }
-    let (before, after) = (channel_of(from), channel_of(to));
-    if before != after {
-        tables.move_channel(before, after);
+    if takes_channel(to, from) {
+        tables.move_channel(from.backend, NOBODY);
     }
     true
 }
 
-/// The backend whose channel a state takes.
+/// Whether one state takes a channel that the other one does not have.
 #[inline(always)]
-const fn channel_of(state: State) -> u16 {
-    if state.holds_channel() { state.backend } else { NOBODY }
+const fn takes_channel(from: State, to: State) -> bool {
+    to.holds_channel() && !(from.holds_channel() && from.backend == to.backend)
 }
 
 /// Changes the state word as `step` says, given the present one.

@@ -1,8 +1,10 @@
 //! The product's tables under one of the rules that the race tries.
 
 use super::{
-    MET, Place, Play, REFUSED, WITHOUT_COMPARISON, WITHOUT_GENERATION, WITHOUT_KEY, WITHOUT_SETTLING, count,
-    key_of, sipsteer_race_stop,
+    MET, REFUSED, TAKEN_LATE, WITHOUT_COMPARISON, WITHOUT_GENERATION, WITHOUT_KEY, WITHOUT_SETTLING, count,
+    key_of,
+    play::{Place, Play},
+    sipsteer_race_stop,
 };
 use crate::{
     maps::{BucketCell, DialogSlot, LoadPointer},
@@ -95,6 +97,14 @@ impl Slot for RacingSlot {
             WITHOUT_GENERATION => {
                 let alike = State { generation: from.generation, ..present }.to_word() == from.to_word();
                 alike && self.slot.swap_state(present, State { generation: present.generation, ..to })
+            }
+            TAKEN_LATE => {
+                let swapped = self.slot.swap_state(from, to);
+                if swapped && self.racing.play.opens_again() && to.holds_channel() && !from.holds_channel() {
+                    self.racing.stop(Place::BesideChannel);
+                    self.racing.tables.move_channel(NOBODY, to.backend);
+                }
+                swapped
             }
             _ => self.slot.swap_state(from, to),
         }
@@ -200,6 +210,10 @@ impl Tables for Racing {
     }
     #[inline(always)]
     fn move_channel(&self, from: u16, to: u16) {
+        if self.rule == TAKEN_LATE && self.play.opens_again() {
+            return;
+        }
+        self.stop(Place::BesideChannel);
         self.tables.move_channel(from, to);
     }
     #[inline(always)]
