@@ -3,7 +3,8 @@
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=dumb
 mkdir -p /dev/pts /dev/shm /lib/modules
 mount -t devpts devpts /dev/pts
-for folder in /dev/shm /run /tmp; do mount -t tmpfs tmpfs $folder; done
+# Not on /tmp: the checkout may lie there, and the root is the guest's own to write to already.
+for folder in /dev/shm /run; do mount -t tmpfs tmpfs $folder; done
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mkdir -p /run/netns
