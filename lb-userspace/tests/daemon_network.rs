@@ -116,6 +116,17 @@ fn a_silent_backend_is_told_with_its_reason() -> Result<()> {
     wait_until("it answers", PATIENCE, || Ok(next_hop(&bench, "sw2")?.is_object()))
 }
 
+/// Waits until the first interface is attached to by another link than `before`; what the status says of it then.
+fn attached_anew(bench: &Bench, before: &Value) -> Result<Value> {
+    let mut now = Value::Null;
+    wait_until("it is attached again", PATIENCE, || {
+        now = bench.status()?["interfaces"][0].clone();
+        Ok(now.is_object() && now["ifindex"] != 0 && now["link"] != before["link"])
+    })
+    .with_context(|| now.to_string())?;
+    Ok(now)
+}
+
 #[test]
 fn an_interface_that_vanished_and_returned_is_attached_again() -> Result<()> {
     needs_bpf!();
@@ -126,13 +137,14 @@ fn an_interface_that_vanished_and_returned_is_attached_again() -> Result<()> {
     wait_until("its absence is told", PATIENCE, || Ok(bench.status()?["interfaces"][0]["ifindex"] == 0))?;
     let status = bench.status()?;
     assert_eq!(status["state"], "down");
-    assert!(next_hop(&bench, "sw1")?.is_null());
+    // The kernel tells of the link at once, of the next hop the daemon does when it has heard of it.
+    wait_until("its next hops are gone too", PATIENCE, || Ok(next_hop(&bench, "sw1")?.is_null()))?;
 
     bench.plug()?;
-    wait_until("it is attached again", PATIENCE, || Ok(bench.program_on("front")?.is_some()))?;
-    let after = bench.status()?["interfaces"][0].clone();
-    assert_ne!((&after["ifindex"], &after["link"]), (&before["ifindex"], &before["link"]));
+    let after = attached_anew(&bench, &before)?;
+    assert_ne!(after["ifindex"], before["ifindex"]);
     assert_eq!(after["mode"], "native");
+    assert!(bench.program_on("front")?.is_some());
     assert!(daemon.log().contains("front: the interface is gone"), "{}", daemon.last_words());
     wait_until("next hops are back", PATIENCE, || Ok(next_hop(&bench, "sw1")?.is_object()))
 }
@@ -297,9 +309,8 @@ fn an_interface_in_another_namespace_is_not_taken_for_one_of_its_number() -> Res
     let number = before["ifindex"].clone();
     bench.balancer.ip(&format!("link add front index {number} type veth peer name other"))?;
     bench.balancer.ip("link set front up")?;
-    wait_until("the new one is attached to", PATIENCE, || Ok(bench.program_on("front")?.is_some()))?;
-    let status = bench.status()?["interfaces"][0].clone();
-    assert_eq!((&status["ifindex"], status["link"] == before["link"]), (&number, false));
+    assert_eq!(attached_anew(&bench, &before)?["ifindex"], number);
+    assert!(bench.program_on("front")?.is_some());
     Ok(())
 }
 
