@@ -1,11 +1,16 @@
-//! What the daemon runs by BPF_PROG_TEST_RUN: it never touches dialogs itself, it asks the kernel to look at them, or to put
-//! them in.
+//! What the daemon runs by BPF_PROG_TEST_RUN: it never touches dialogs itself, nor what is counted of them while packets do. It
+//! asks the kernel to look at them, to put them in, or to set their number right.
 
 use crate::{apart, maps, packet::Packet, tables::KernelTables};
 use aya_ebpf::bindings::xdp_action;
 use lb_common::{
+    decide::{Tables, capacity},
     limits::MAX_SWEEP,
-    map::{carry::MAX_ENTRIES, expiry::request::MAX_BUCKETS},
+    map::{
+        carry::MAX_ENTRIES,
+        expiry::request::MAX_BUCKETS,
+        recount::{NONE, Recount},
+    },
 };
 
 /// Looks at as many buckets for old dialogs as the packet says, see [`lb_common::map::expiry::request`]. Returns XDP_PASS, or
@@ -38,6 +43,27 @@ pub fn carry(packet: &Packet) -> u32 {
     while index < MAX_ENTRIES && (index as u64) < count {
         apart::carry(packet, index);
         index += 1;
+    }
+    xdp_action::XDP_PASS
+}
+
+/// Adds to the calls in progress of a backend, a zone or both what the packet says, see [`lb_common::map::recount`]. Returns
+/// XDP_PASS, or XDP_ABORTED without settings or without a request.
+#[inline(always)]
+pub fn recount(packet: &Packet) -> u32 {
+    let (Some(tables), Some(request)) = (KernelTables::open(), packet.request()) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    let Recount { by, backend, zone } = request.recount();
+    if backend != NONE
+        && let Some(load) = tables.backend_load(backend as u16)
+    {
+        capacity::correct(&load, by);
+    }
+    if zone != NONE
+        && let Some(load) = tables.zone_load(zone as u16)
+    {
+        capacity::correct(&load, by);
     }
     xdp_action::XDP_PASS
 }

@@ -47,6 +47,12 @@ pub fn carry(context: XdpContext) -> u32 {
     expire::carry(&Packet::new(context.ctx))
 }
 
+/// Sets right what a backend or a zone counts as its calls in progress. See [`expire::recount`].
+#[xdp]
+pub fn recount(context: XdpContext) -> u32 {
+    expire::recount(&Packet::new(context.ctx))
+}
+
 /// Tells the daemon how fast `jiffies` runs. See [`expire::clock`].
 #[xdp]
 pub fn clock(context: XdpContext) -> u32 {

@@ -13,6 +13,7 @@ use lb_common::{
         backend::NextHop,
         carry::{self, Entry},
         expiry::request,
+        recount::{RECOUNT_AT, Recount},
     },
     sip::Window,
     wire::Octets,
@@ -269,6 +270,13 @@ impl Request {
     pub fn count(&self) -> u64 {
         // SAFETY: inside the bytes that `Packet::request` checked.
         unsafe { *((self.0 + request::COUNT_AT) as *const u64) }
+    }
+
+    /// What is to be added to the calls in progress.
+    #[inline(always)]
+    pub fn recount(&self) -> Recount {
+        // SAFETY: inside the bytes that `Packet::request` checked; BPF allows unaligned packet loads.
+        unsafe { *((self.0 + RECOUNT_AT) as *const Recount) }
     }
 
     /// Writes the answer's two words.

@@ -1,7 +1,7 @@
 //! What backends and zones carry, call by call: who is admitted, and that every channel that was taken is given back once.
 
 use lb_common::{
-    decide::{E2BIG, EBUSY, EDQUOT, Tables},
+    decide::{E2BIG, EBUSY, EDQUOT, LoadCell, Tables, capacity::correct},
     map::{
         backend::{Limits, UNLIMITED, health, will},
         settings::Settings,
@@ -373,4 +373,27 @@ fn a_backends_own_call_takes_a_channel_and_is_not_refused() {
     }
     assert_eq!(carried(&story, 0), 0);
     adds_up(&story, 1, 0);
+}
+
+#[test]
+fn a_correction_adds_what_it_says_and_takes_off_what_is_there() {
+    let story = with_limits(&[channels(100)]);
+    let load = (&story.tables).backend_load(0).expect("it is there");
+    for (by, after) in [(5, 5), (0, 5), (-2, 3), (-3, 0), (-1, 0), (4, 4), (-5, 0), (i64::MIN, 0), (1, 1)] {
+        correct(&load, by);
+        assert_eq!(carried(&story, 0), after, "{by}");
+    }
+}
+
+#[test]
+fn a_correction_leaves_to_others_what_they_put_back_themselves() {
+    for by in [-1, -7, 3, i64::MIN + 1] {
+        let story = with_limits(&[channels(100)]);
+        let load = (&story.tables).backend_load(0).expect("it is there");
+        // Another CPU takes off a channel that is not there, and puts it back afterwards.
+        load.add_channels(-1);
+        correct(&load, by);
+        load.add_channels(1);
+        assert_eq!(carried(&story, 0), u64::try_from(by).unwrap_or(0), "{by}");
+    }
 }

@@ -115,6 +115,17 @@ pub fn give_back<T: Tables>(tables: &T, id: u16) {
     }
 }
 
+/// Adds to the calls in progress what a recount of the dialogs found missing, or takes off what it found too many. What would
+/// fall below zero becomes zero.
+#[inline(always)]
+pub fn correct<L: LoadCell>(load: &L, by: i64) {
+    let after = (load.add_channels(by) as i64).wrapping_add(by);
+    if by < 0 && after < 0 {
+        // Another CPU that takes off what is not there puts its own part back.
+        load.add_channels(if after < by { by.wrapping_neg() } else { after.wrapping_neg() });
+    }
+}
+
 /// A backend's utilisation in units of 1/1024; `u32::MAX` if it takes no new calls.
 #[inline(always)]
 pub fn utilisation_of<T: Tables>(tables: &T, id: u16, now: u64) -> u32 {

@@ -7,6 +7,7 @@ pub mod dialog;
 pub mod expiry;
 pub mod layout;
 pub mod load;
+pub mod recount;
 pub mod ring;
 pub mod service;
 pub mod settings;

@@ -23,6 +23,8 @@ const STEER: &str = "sipsteer";
 const EXPIRE: &str = "expire";
 /// Name of the program that takes dialogs of another table in.
 const CARRY: &str = "carry";
+/// Name of the program that sets right what is counted of calls in progress.
+const RECOUNT: &str = "recount";
 /// What a helper program returns when all is well.
 const XDP_PASS: u32 = 2;
 /// Name of the program that reads the kernel's clocks.
@@ -95,7 +97,7 @@ pub fn load(pins: &PinDir, object: &[u8], max_dialogs: u32) -> Result<Programs, 
     }
     let mut ebpf = loader.load(object).map_err(|e| load_failure(&e))?;
     fault::pass(Point::MapsPinned);
-    for program in [STEER, EXPIRE, CARRY, CLOCK] {
+    for program in [STEER, EXPIRE, CARRY, RECOUNT, CLOCK] {
         xdp_mut(&mut ebpf, program)?.load().map_err(|e| program_failure(program, &e))?;
     }
     for spec in TABLE {
@@ -137,6 +139,11 @@ impl Programs {
     /// Runs `expire` on a packet, once.
     pub(super) fn run_expire(&self, packet: &[u8]) -> Result<(), Failure> {
         self.run(EXPIRE, packet, None)
+    }
+
+    /// Runs `recount` on a packet, once.
+    pub(super) fn run_recount(&self, packet: &[u8]) -> Result<(), Failure> {
+        self.run(RECOUNT, packet, None)
     }
 
     /// Runs `carry` on a packet, once; its answers stand there afterwards.

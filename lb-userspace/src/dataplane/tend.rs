@@ -1,9 +1,13 @@
 //! Helps the kernel with old dialogs: the program `expire` looks at bucket after bucket and removes those whose lifetime is
-//! over. Packets do the same as time passes; on an idle box the daemon gives it a push.
+//! over. Packets do the same as time passes; on an idle box the daemon gives it a push. The program `recount` sets right what
+//! is counted of them.
 
 use super::{load::Programs, maps::Maps};
 use crate::failure::Failure;
-use lb_common::map::expiry::request::{COUNT_AT, LEN, MAX_BUCKETS};
+use lb_common::map::{
+    expiry::request::{COUNT_AT, LEN, MAX_BUCKETS},
+    recount::Recount,
+};
 use std::{collections::BTreeMap, time::Instant};
 
 /// Has the kernel look at the next `buckets` buckets, some hundred at a time.
@@ -32,11 +36,21 @@ fn packet(count: u64) -> [u8; LEN] {
 pub struct Census {
     /// Dialogs by backend id and service id.
     pub dialogs: BTreeMap<(u16, u16), u64>,
+    /// Calls in progress by backend id.
+    pub channels: BTreeMap<u16, u64>,
     /// How long it took, in microseconds.
     pub microseconds: u64,
 }
 
-/// Counts all dialogs by backend and service.
+/// Has the kernel add to what is counted as calls in progress.
+///
+/// # Errors
+/// When the program cannot be run.
+pub fn correct(programs: &Programs, recount: Recount) -> Result<(), Failure> {
+    programs.run_recount(&recount.to_bytes())
+}
+
+/// Counts all dialogs by backend and service, and calls in progress by backend.
 ///
 /// # Errors
 /// The kernel's.
@@ -45,6 +59,9 @@ pub fn census(maps: &Maps) -> Result<Census, Failure> {
     let mut census = Census::default();
     maps.for_each_dialog(|dialog| {
         *census.dialogs.entry((dialog.state.backend, dialog.service as u16)).or_default() += 1;
+        if dialog.state.holds_channel() {
+            *census.channels.entry(dialog.state.backend).or_default() += 1;
+        }
     })?;
     census.microseconds = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     Ok(census)
