@@ -74,8 +74,8 @@ points! {
     PortsAdded = "ports-added";
     /// A backend's next hop is written.
     NextHopWritten = "next-hop-written";
-    /// A zone's calls in progress are corrected.
-    ZoneCorrected = "zone-corrected";
+    /// The calls in progress of a backend or a zone are corrected.
+    CountCorrected = "count-corrected";
     /// A document that outlives the daemon exists under another name than its own, and is empty.
     DocumentMade = "document-made";
     /// It is complete, and the earlier one still in place.

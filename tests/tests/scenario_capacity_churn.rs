@@ -16,6 +16,7 @@ use lb_tests::{
     process::wait_until,
     topology::{Forwarding, Lab},
 };
+use sipsteer::core::recount::{ADDED, TAKEN_OFF};
 use std::{env, thread, time::Duration};
 
 const T1: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ fn churn(forwarding: Forwarding, each: usize) -> Result<()> {
     let servers = servers.collect::<Result<Vec<_>>>()?;
     let limits = Limits::channels(500_000);
     let node = Node::new(&lab, &Config::of(&lab).with(LIFETIMES).limited(limits))?;
-    let _daemon = node.start(&["--ephemeral"])?;
+    let daemon = node.start(&["--ephemeral"])?;
     let wishes = [Wish::ANSWER, Wish::Refuse, Wish::Ring, Wish::Silence];
     let plan =
         Plan { t1: T1, loss: Loss::percent(LOSS, 99), ..Plan::calls("mixed", each * wishes.len(), RATE) };
@@ -65,6 +66,9 @@ fn churn(forwarding: Forwarding, each: usize) -> Result<()> {
     wait_until("every channel is free again", Duration::from_secs(60), || Ok(node.channels()? == 0))?;
     for (name, load) in node.loads()? {
         assert_eq!(load.channels, 0, "{forwarding} {name}");
+    }
+    for correction in [TAKEN_OFF, ADDED] {
+        assert!(!daemon.log().contains(correction), "{forwarding}: {}", daemon.log());
     }
     drop(servers);
     Ok(())

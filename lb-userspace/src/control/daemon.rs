@@ -2,7 +2,7 @@
 
 use super::{
     ended::Ended, health::Wards, listener::Watching, lock::Lock, measure::Measures, recent::Recent,
-    remote::Remote, start::Options, telemetry::Feeding, trial::Trial,
+    recount::Recounting, remote::Remote, start::Options, telemetry::Feeding, trial::Trial,
 };
 use crate::{
     config::Config,
@@ -98,6 +98,7 @@ pub struct Daemon {
     pub(super) interfaces_changed: bool,
     pub(super) slow_path: SlowPath,
     pub(super) census_due: Instant,
+    pub(super) recounting: Recounting,
     /// Buckets that had been looked at for old dialogs a second ago.
     pub(super) swept: u64,
     pub(super) recent: Recent,
@@ -150,6 +151,9 @@ impl Daemon {
         self.serve_metrics();
         self.serve_api();
         self.announce();
+        if let Err(failure) = self.recount() {
+            tracing::error!("{failure}");
+        }
         let removed = self.model.backends.values().any(|b| b.will == will::REMOVED);
         if removed && Instant::now() >= self.census_due {
             if let Err(failure) = self.release_removed() {

@@ -2,22 +2,13 @@
 //! another: what began less what is in progress is true of all backends together.
 
 use super::daemon::Daemon;
-use crate::failure::Failure;
+use crate::{core::recount::Counted, failure::Failure};
 use std::collections::BTreeMap;
-
-/// What a backend carried at a look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Carried {
-    /// Calls that began there since its id was given to it.
-    begun: u64,
-    /// Calls in progress.
-    channels: u64,
-}
 
 /// Calls that are over since the first look.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ended {
-    last: Option<BTreeMap<u16, Carried>>,
+    last: Option<BTreeMap<u16, Counted>>,
     /// Begun less in progress, as far as it was seen: below [`Ended::count`] for the moment of a move.
     balance: i64,
     count: u64,
@@ -29,7 +20,7 @@ impl Ended {
         self.count
     }
 
-    fn note(&mut self, now: BTreeMap<u16, Carried>) {
+    fn note(&mut self, now: BTreeMap<u16, Counted>) {
         let Some(last) = self.last.take() else {
             self.last = Some(now);
             return;
@@ -57,8 +48,7 @@ impl Daemon {
     pub(super) fn note_ended(&mut self) -> Result<(), Failure> {
         let mut now = BTreeMap::new();
         for id in self.model.backends.keys() {
-            let load = self.tables.maps.backend_load(*id)?;
-            now.insert(*id, Carried { begun: load.calls, channels: load.in_progress() });
+            now.insert(*id, (&self.tables.maps.backend_load(*id)?).into());
         }
         self.ended.note(now);
         Ok(())
@@ -76,7 +66,7 @@ mod tests {
         for look in looks {
             ended.note(
                 look.iter()
-                    .map(|(id, begun, channels)| (*id, Carried { begun: *begun, channels: *channels }))
+                    .map(|(id, begun, channels)| (*id, Counted { begun: *begun, channels: *channels }))
                     .collect(),
             );
             counts.push(ended.count());

@@ -99,6 +99,7 @@ impl Daemon {
             process: process(),
             sources: self.telemetry_ages(),
             calls_ended: self.ended.count(),
+            corrected: self.recounting.corrected().clone(),
         };
         let snapshot = Snapshot::of(&self.status()?, &counters(&self.tables.maps)?, &own);
         metrics::text(snapshot, self.measures.registry())

@@ -28,6 +28,7 @@ mod migrate;
 mod network;
 pub mod openapi;
 pub mod recent;
+mod recount;
 pub mod reload;
 mod remote;
 pub mod run;

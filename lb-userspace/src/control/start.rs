@@ -12,6 +12,7 @@ use super::{
     measure::Measures,
     migrate::{self, Migration, Staged},
     recent::Recent,
+    recount::Recounting,
     remote::Remote,
     slow_path, state,
     telemetry::Feeding,
@@ -115,6 +116,7 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
         interfaces_changed: false,
         slow_path,
         census_due: Instant::now(),
+        recounting: Recounting::new(),
         swept: 0,
         recent: Recent::default(),
         reload_refused: None,
@@ -128,6 +130,8 @@ pub(super) async fn start(options: Options) -> Result<(Daemon, Events, Ears), Fa
     daemon.write_facts();
     daemon.drop_other_links();
     daemon.set_ports()?;
+    // A backend may have come to another zone while no daemon ran.
+    daemon.correct_zone_loads()?;
     daemon.watch_backends()?;
     first_answers(&mut daemon, &mut events).await;
     daemon.follow_probing();

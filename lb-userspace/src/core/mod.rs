@@ -8,6 +8,7 @@
 //!   [`report`]: what a source says of one.
 //! * [`health`]: probes and traffic to the health of a backend.
 //! * [`controller`]: what sources say of backends, their health and our own calls, to what they may carry, and why.
+//! * [`recount`]: what is counted of calls in progress, held against the dialogs.
 //! * [`plan`]: the difference between two models, as map writes in a safe order and as a sentence for humans.
 //! * [`lifetimes`]: durations to ticks of the kernel's clock. * [`steady`]: the clock whose moments are handed in.
 
@@ -20,6 +21,7 @@ pub mod lifetimes;
 pub mod maglev;
 pub mod model;
 pub mod plan;
+pub mod recount;
 pub mod report;
 pub mod standing;
 pub mod standings;

@@ -17,7 +17,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::Registry,
 };
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// What the daemon alone knows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +32,8 @@ pub struct Own {
     pub process: Option<Process>,
     /// Calls that are over since the daemon started.
     pub calls_ended: u64,
+    /// Calls that were added to or taken off the calls in progress of backends, by id, since the daemon started.
+    pub corrected: BTreeMap<u16, u64>,
     /// What telemetry there is.
     pub sources: Vec<Source>,
 }
@@ -87,7 +89,7 @@ impl Snapshot {
         snapshot.add_daemon(status, own);
         snapshot.add_counters(counters);
         snapshot.add_services(status);
-        snapshot.add_backends(status);
+        snapshot.add_backends(status, own);
         snapshot.add_telemetry(own);
         snapshot.add_rest(status);
         snapshot
@@ -154,7 +156,7 @@ impl Snapshot {
         }
     }
 
-    fn add_backends(&mut self, status: &Status) {
+    fn add_backends(&mut self, status: &Status, own: &Own) {
         for backend in &status.backends {
             let labels = [backend.name.as_str(), backend.zone.as_deref().unwrap_or_default()];
             self.whole("sipsteer_calls_started", &labels, backend.calls);
@@ -162,6 +164,8 @@ impl Snapshot {
             self.whole("sipsteer_calls_answered", &labels, backend.answered);
             self.whole("sipsteer_calls_refused_by_backend", &labels, backend.refusals);
             self.whole("sipsteer_backend_channels", &labels, backend.load.channels);
+            let corrected = own.corrected.get(&backend.id).copied().unwrap_or_default();
+            self.whole("sipsteer_backend_channels_corrected", &labels, corrected);
             let limits = [
                 ("sipsteer_backend_channels_limit", backend.max_channels),
                 ("sipsteer_backend_calls_per_second_limit", backend.max_cps),

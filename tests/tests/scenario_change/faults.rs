@@ -70,7 +70,7 @@ fn by(point: Point) -> By {
         Point::LinkRenamed => By::Rename,
         Point::OtherLinkDropped => By::Drop,
         Point::RingSwapped | Point::PlanWrite => By::Reload,
-        Point::ZoneCorrected => By::Census,
+        Point::CountCorrected => By::Census,
         Point::DocumentMade | Point::DocumentKept => By::Drain,
         Point::DocumentWritten => By::Trial,
         Point::LinkReleased | Point::LinkDetached | Point::MapUnpinned => By::Detach,

@@ -93,6 +93,11 @@ pub const METRICS: &[Metric] = &[
         &["backend", "zone"],
     ),
     gauge("sipsteer_backend_channels", "Calls in progress.", &["backend", "zone"]),
+    counter(
+        "sipsteer_backend_channels_corrected",
+        "Calls added to or taken off its calls in progress, as the dialogs said otherwise; since the daemon started.",
+        &["backend", "zone"],
+    ),
     gauge(
         "sipsteer_backend_channels_limit",
         "Most calls in progress; absent: unlimited.",
