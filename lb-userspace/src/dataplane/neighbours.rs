@@ -57,6 +57,8 @@ struct Target {
     current: Option<NextHop>,
     reason: Option<Unresolved>,
     lost_at: Option<Instant>,
+    /// Whom the way led to last, and by what.
+    known: Option<(IpAddr, NextHop)>,
 }
 
 /// A next hop that changed; `None` is not resolved.
@@ -155,6 +157,7 @@ impl Neighbours {
                     current: (held.ifindex != 0).then_some(held),
                     reason: Some(Unresolved::NotYet),
                     lost_at: None,
+                    known: None,
                 },
             };
             self.targets.insert(id, target);
@@ -284,7 +287,8 @@ impl Neighbours {
 }
 
 impl Target {
-    /// Compares what was found with what the map holds, which stays for so long when the neighbour does not answer.
+    /// Compares what was found with what the map holds, which stays for so long when the neighbour does not answer. After its
+    /// interface was down a neighbour is the same as before, until it answers or that time is over.
     fn conclude(
         &mut self,
         id: u16,
@@ -295,13 +299,18 @@ impl Target {
         let (next_hop, reason) = match found {
             Ok(next_hop) => {
                 self.lost_at = None;
+                self.known = self.route.as_ref().ok().map(|route| (route.via, next_hop));
                 (Some(next_hop), None)
             }
             Err(Unresolved::NoAnswer(via, name)) => {
                 let lost_at = *self.lost_at.get_or_insert(now);
-                match self.current.filter(|_| now.duration_since(lost_at) < hold) {
+                let known = self.current.or_else(|| self.known_by_way());
+                match known.filter(|_| now.duration_since(lost_at) < hold) {
                     Some(held) => (Some(held), None),
-                    None => (None, Some(Unresolved::NoAnswer(via, name))),
+                    None => {
+                        self.known = None;
+                        (None, Some(Unresolved::NoAnswer(via, name)))
+                    }
                 }
             }
             Err(reason) => {
@@ -313,6 +322,12 @@ impl Target {
         self.current = next_hop;
         self.reason.clone_from(&reason);
         (!same).then_some(Change { backend: id, next_hop, reason })
+    }
+
+    /// The next hop that was known last, if the way still leads there.
+    fn known_by_way(&self) -> Option<NextHop> {
+        let (route, (via, next_hop)) = (self.route.as_ref().ok()?, self.known?);
+        (route.via == via && route.ifindex == next_hop.ifindex).then_some(next_hop)
     }
 }
 
@@ -347,110 +362,5 @@ fn next_hop(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
-    const MAC: Mac = [2, 0, 0, 0, 0, 11];
-
-    fn link(name: &str) -> Link {
-        Link {
-            ifindex: 7,
-            name: name.to_owned(),
-            mac: Some([2, 0, 0, 0, 0, 1]),
-            mtu: 9000,
-            up: true,
-            controller: None,
-            xdp: None,
-        }
-    }
-
-    fn find(link: Link, mtu: Option<u32>, mac: Option<Mac>) -> Result<NextHop, Unresolved> {
-        let route = Route { ifindex: 7, via: ADDRESS, mtu, local: false };
-        let macs = mac.map(|mac| ((7, ADDRESS), mac)).into_iter().collect();
-        next_hop(route, &[(7, link)].into(), &macs, &["eth0".to_owned()])
-    }
-
-    fn target() -> Target {
-        Target {
-            address: ADDRESS,
-            route: Err(Unresolved::NotYet),
-            current: None,
-            reason: Some(Unresolved::NotYet),
-            lost_at: None,
-        }
-    }
-
-    fn no_answer() -> Unresolved {
-        Unresolved::NoAnswer(ADDRESS, "eth0".to_owned())
-    }
-
-    #[test]
-    fn a_next_hop_has_both_macs_and_the_smaller_mtu() {
-        let hop = find(link("eth0"), Some(1400), Some(MAC)).unwrap();
-        assert_eq!((hop.ifindex, hop.mtu), (7, 1400));
-        assert_eq!((hop.destination_mac, hop.source_mac), (MAC, [2, 0, 0, 0, 0, 1]));
-        assert_eq!(find(link("eth0"), None, Some(MAC)).unwrap().mtu, 9000);
-        assert_eq!(find(Link { mtu: 65_536, ..link("eth0") }, None, Some(MAC)).unwrap().mtu, 65_535);
-    }
-
-    #[test]
-    fn every_obstacle_has_its_name() {
-        assert_eq!(find(link("eth0"), None, None), Err(no_answer()));
-        let name = || "eth0".to_owned();
-        assert_eq!(find(Link { up: false, ..link("eth0") }, None, Some(MAC)), Err(Unresolved::Down(name())));
-        assert_eq!(find(Link { mac: None, ..link("eth0") }, None, Some(MAC)), Err(Unresolved::NoMac(name())));
-        assert_eq!(find(link("eth1"), None, Some(MAC)), Err(Unresolved::ForeignInterface("eth1".to_owned())));
-        assert!(matches!(
-            find(Link { ifindex: 8, ..link("eth0") }, None, None),
-            Err(Unresolved::NoAnswer(..))
-        ));
-    }
-
-    #[test]
-    fn a_forgotten_mac_is_held_while_it_is_asked_for() {
-        let mut target = target();
-        let start = Instant::now();
-        let hop = find(link("eth0"), None, Some(MAC)).unwrap();
-        assert_eq!(target.conclude(1, Ok(hop), HOLD, start).unwrap().next_hop, Some(hop));
-        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start), None);
-        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start + HOLD / 2), None);
-        assert_eq!(target.conclude(1, Ok(hop), HOLD, start + HOLD / 2), None);
-        // The time starts anew with the next loss.
-        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start + HOLD), None);
-        let change = target.conclude(1, Err(no_answer()), HOLD, start + HOLD * 2).unwrap();
-        assert_eq!((change.next_hop, change.reason), (None, Some(no_answer())));
-        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, start + HOLD * 3), None, "told once");
-    }
-
-    #[test]
-    fn what_lies_behind_a_port_is_held_for_as_long_as_it_is_one() {
-        let mut target = target();
-        let start = Instant::now();
-        let hop = find(link("eth0"), None, Some(MAC)).unwrap();
-        target.conclude(1, Ok(hop), HOLD, start);
-        assert_eq!(target.conclude(1, Err(no_answer()), Duration::MAX, start), None);
-        let day = start + Duration::from_secs(24 * 3600);
-        assert_eq!(target.conclude(1, Err(no_answer()), Duration::MAX, day), None);
-        assert_eq!(target.conclude(1, Err(no_answer()), HOLD, day).unwrap().next_hop, None);
-    }
-
-    #[test]
-    fn a_way_that_is_gone_is_not_held() {
-        let mut target = target();
-        let now = Instant::now();
-        let hop = find(link("eth0"), None, Some(MAC)).unwrap();
-        target.conclude(1, Ok(hop), HOLD, now);
-        let gone = Unresolved::NoRoute("its interface 7 is gone".to_owned());
-        assert_eq!(target.conclude(1, Err(gone), HOLD, now).unwrap().next_hop, None);
-    }
-
-    #[test]
-    fn another_mac_is_a_change_at_once() {
-        let mut target = target();
-        let now = Instant::now();
-        target.conclude(1, find(link("eth0"), None, Some(MAC)), HOLD, now);
-        let other = find(link("eth0"), None, Some([2, 0, 0, 0, 0, 99])).unwrap();
-        assert_eq!(target.conclude(1, Ok(other), HOLD, now).unwrap().next_hop, Some(other));
-    }
-}
+#[path = "neighbours_tests.rs"]
+mod tests;
