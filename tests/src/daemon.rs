@@ -37,7 +37,10 @@ use std::{
 /// How long the daemon may take until it steers.
 const START: Duration = Duration::from_secs(20);
 
-/// Builds the daemon in the profile of the program that asks, and returns the binary.
+/// Names the daemon's binary where there is no cargo to build it.
+pub const BINARY: &str = "SIPSTEER_BINARY";
+
+/// Builds the daemon in the profile of the program that asks, and returns the binary; or that which [`BINARY`] names.
 ///
 /// # Errors
 /// When it cannot be built, or the program does not lie in cargo's target folder.
@@ -50,6 +53,9 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 fn build() -> Result<PathBuf> {
+    if let Some(built) = env::var_os(BINARY) {
+        return Ok(built.into());
+    }
     let own = env::current_exe()?;
     // target/<profile>/xtask, or target/<profile>/deps/<test>
     let folder =

@@ -26,6 +26,10 @@ pub const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 pub const FRONT: &str = "front";
 /// The balancer's interface towards backends, in `nat`.
 pub const BACK: &str = "back";
+/// What [`Lab::bond`] joins the balancer's interface towards the switch and [`SPARE`] to.
+pub const BOND: &str = "bond0";
+/// The second port of [`BOND`].
+pub const SPARE: &str = "spare";
 /// The only interface of everybody else.
 pub const DEVICE: &str = "eth0";
 
@@ -189,6 +193,53 @@ impl Lab {
     /// When it has one.
     pub fn address_back(&self) -> Result<()> {
         address_back(&self.balancer)
+    }
+
+    /// Joins the balancer's interface towards the switch and a [`SPARE`] one to a [`BOND`], which gets its addresses: one of them
+    /// carries, the other takes over. Returns the name of the first.
+    ///
+    /// # Errors
+    /// When the kernel has no bonds.
+    pub fn bond(&mut self) -> Result<&'static str> {
+        let first = match self.forwarding {
+            Forwarding::Nat => BACK,
+            Forwarding::L2 => FRONT,
+        };
+        let addresses: serde_json::Value =
+            serde_json::from_str(&self.balancer.ip(&format!("-4 -j addr show dev {first}"))?)?;
+        self.balancer.ip(&format!("link add {BOND} type bond mode active-backup miimon 50"))?;
+        plug(&self.switch, SPARE, &self.balancer, SPARE)?;
+        self._far_ends.push(PassProgram::attach(&self.switch, SPARE)?);
+        self.balancer.ip(&format!("addr flush dev {first}"))?;
+        for port in [first, SPARE] {
+            self.join(port)?;
+        }
+        self.balancer.ip(&format!("link set {BOND} up"))?;
+        for address in addresses[0]["addr_info"].as_array().context("it has addresses")? {
+            let (local, length) = (&address["local"], &address["prefixlen"]);
+            let local = local.as_str().context("an address")?;
+            self.balancer.ip(&format!("addr add {local}/{length} dev {BOND}"))?;
+        }
+        self.balancer.sysctl(&[("ipv4/conf/bond0/rp_filter", "0"), ("ipv4/conf/bond0/accept_local", "1")])?;
+        Ok(first)
+    }
+
+    /// Makes an interface of the balancer a port of its [`BOND`].
+    ///
+    /// # Errors
+    /// When there is no such interface, or no bond.
+    pub fn join(&self, port: &str) -> Result<()> {
+        self.balancer.ip(&format!("link set {port} down"))?;
+        self.balancer.ip(&format!("link set {port} master {BOND}")).map(drop)
+    }
+
+    /// Whether the switch's end of a link of the balancer, its first one or [`SPARE`], is up.
+    ///
+    /// # Errors
+    /// When there is no such link.
+    pub fn set_carrier(&self, of: &str, up: bool) -> Result<()> {
+        let port = if of == SPARE { SPARE } else { "lb" };
+        self.switch.ip(&format!("link set {port} {}", if up { "up" } else { "down" })).map(drop)
     }
 
     /// The balancer's interfaces that `sipsteer` attaches to.

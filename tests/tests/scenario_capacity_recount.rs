@@ -18,16 +18,14 @@ use lb_tests::{
 use sipsteer::core::recount::{ADDED, TAKEN_OFF};
 use std::time::Duration;
 
-/// Three looks at all dialogs, the first of them ten seconds after the start, and what a slow machine needs.
+/// Three looks at all dialogs, seven seconds from one to the next, and what a slow machine needs.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Calls of backend 0 that there are not.
-const LEFT_OVER: u64 = 50;
+const LEFT_OVER: u64 = 200;
 /// Calls of backend 1 that hold on.
-const HELD: usize = 60;
+const HELD: usize = 300;
 /// Calls that come and go meanwhile.
-const LOAD: usize = 7000;
-/// What may have come or gone during a look that took long, and so is left for a later one.
-const UNCERTAIN: u64 = 20;
+const LOAD: usize = 6000;
 
 /// Adds to a counter before anybody else does.
 fn add(node: &Node<'_>, map: &str, index: u32, by: i64) -> Result<()> {
@@ -49,7 +47,7 @@ fn a_wrong_number_of_calls_is_set_right_in_traffic_and_a_right_one_stays() -> Re
     wait_until("the calls are up", PATIENCE, || Ok(held.so_far().up == HELD))?;
     let before = node.loads()?;
     let forgotten = before["sw2"].channels;
-    ensure!(forgotten > 5, "calls are spread: {before:?}");
+    ensure!(forgotten > 50, "calls are spread: {before:?}");
     add(&node, name::BACKEND_LOADS, 0, LEFT_OVER.cast_signed())?;
     add(&node, name::BACKEND_LOADS, 1, -forgotten.cast_signed())?;
     add(&node, name::ZONE_LOADS, 0, 2 * LEFT_OVER.cast_signed())?;
@@ -69,20 +67,20 @@ fn a_wrong_number_of_calls_is_set_right_in_traffic_and_a_right_one_stays() -> Re
     let calls = load.wait()?;
     assert_eq!(calls.count(&Outcome::Completed), LOAD, "{:?}", calls.outcomes());
 
-    // Each by what it was wrong, or a little less, and no other.
+    // Each by what it was wrong, or less, as something may have come or gone during a look that took long; and no other.
     for (who, correction, wrong) in
         [(sw1, TAKEN_OFF, LEFT_OVER), (sw2, ADDED, forgotten), (zone, TAKEN_OFF, 2 * LEFT_OVER)]
     {
         let line = told(who).unwrap_or_default();
         let before = line.split_once(correction).with_context(|| line.clone())?.0;
         let by: u64 = before.rsplit(' ').next().unwrap_or_default().parse().with_context(|| line.clone())?;
-        ensure!(by <= wrong && by + UNCERTAIN > wrong, "{wrong}: {line}");
+        ensure!(by <= wrong && by > wrong / 2, "{wrong}: {line}");
     }
     ensure!(told("backend sw3: ").is_none(), "{}", daemon.log());
     let after = node.loads()?;
     for (name, load) in &after {
         let really = before[name].channels;
-        ensure!(load.channels.abs_diff(really) < UNCERTAIN, "{name}: {load:?}, it has {really} calls");
+        ensure!(load.channels.abs_diff(really) < LEFT_OVER / 2, "{name}: {load:?}, it has {really} calls");
     }
     held.hang_up();
     assert_eq!(held.wait()?.count(&Outcome::Completed), HELD);

@@ -25,7 +25,7 @@ use tokio::{
 /// Time between two looks, each of which costs a quarter of a second of one CPU for a million dialogs.
 const RARELY: Duration = Duration::from_secs(60);
 /// Time to the next look after the start, or after one that found something wrong.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(7);
 
 /// Zones by backend id.
 type Zones = BTreeMap<u16, u16>;

@@ -1,9 +1,12 @@
 //! One boot: QEMU without hardware virtualisation, which works everywhere.
 
-use super::{initrd, outcome::Outcome, package::Files};
+use super::{GUESTS, initrd, outcome::Outcome, package::Files};
 use crate::{programs::Program, workspace::corpus};
 use anyhow::{Context, Result};
-use lb_tests::cleanup::{Cleanup, Folder};
+use lb_tests::{
+    cleanup::{Cleanup, Folder},
+    daemon,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     env, fs,
@@ -26,7 +29,7 @@ pub(crate) fn run(files: &Files, tests: &[Program], patience: Duration) -> Resul
     fs::write(path("tests"), lines.join("\n") + "\n")?;
     fs::write(path("run.sh"), include_str!("run.sh"))?;
     fs::write(path("modules"), files.tree.join("lib/modules").join(&files.version).display().to_string())?;
-    fs::write(path("environment"), environment())?;
+    fs::write(path("environment"), environment(tests)?)?;
     fs::write(path("initrd"), initrd::build(files)?)?;
 
     let mut child =
@@ -62,13 +65,17 @@ fn wait(child: &mut Child, patience: Duration) -> bool {
 }
 
 /// What the tests may look at, as shell.
-fn environment() -> String {
+fn environment(tests: &[Program]) -> Result<String> {
     let mut text =
         format!("export SIPSTEER_CORPUS='{}' SIPSTEER_EMULATED=1 RUST_BACKTRACE=0\n", corpus().display());
     if let Some(ci) = env::var_os("CI") {
         text += &format!("export CI='{}'\n", ci.display());
     }
-    text
+    // There is no cargo in the guest.
+    if tests.iter().any(|test| test.name.starts_with(GUESTS)) {
+        text += &format!("export {}='{}'\n", daemon::BINARY, daemon::binary()?.display());
+    }
+    Ok(text)
 }
 
 fn qemu(files: &Files, job: &Path) -> Command {

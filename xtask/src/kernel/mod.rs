@@ -28,15 +28,18 @@ use std::{
 /// The tests of what two processors do at the same time.
 const RACES: &str = "kernel_race";
 
+/// What tests begin with that need a kernel with more than a small one has.
+const GUESTS: &str = "guest_";
+
 /// Which kernels.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Debian kernels to boot: 5.10, 6.1 or 6.12
     #[arg(default_values = ["6.1", "6.12"])]
     versions: Vec<Release>,
-    /// Only the tests of files whose names begin so, `kernel_load` for instance
+    /// Only the tests of files whose names begin so, `kernel_load` for instance; more than once for several
     #[arg(long, value_name = "PREFIX")]
-    only: Option<String>,
+    only: Vec<String>,
     /// Leave the running kernel out
     #[arg(long)]
     no_host: bool,
@@ -50,7 +53,7 @@ pub(crate) struct Arguments {
 
 /// Runs the tests under every kernel. True if all passed under all of them.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
-    let tests = tests(arguments.only.as_deref().unwrap_or_default())?;
+    let tests = tests(&arguments.only)?;
     let mut rows = Vec::new();
     if !arguments.no_host {
         capability::bpf_and_namespaces()
@@ -91,15 +94,20 @@ fn cache() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Builds the tests that load programs, `tests/tests/kernel_*.rs` and `torture*.rs`.
-fn tests(only: &str) -> Result<Vec<Program>> {
+/// Builds the tests that load programs, `tests/tests/kernel_*.rs`, `torture*.rs` and `guest_*.rs`.
+fn tests(only: &[String]) -> Result<Vec<Program>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root().join("tests/tests"))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
-        let test = name.strip_suffix(".rs").filter(|n| n.starts_with("kernel_") || n.starts_with("torture"));
-        names.extend(test.filter(|n| n.starts_with(only)).map(str::to_owned));
+        let is_one = |n: &&str| ["kernel_", "torture", GUESTS].iter().any(|prefix| n.starts_with(prefix));
+        let is_wanted = |n: &&str| only.is_empty() || only.iter().any(|prefix| n.starts_with(prefix));
+        names.extend(name.strip_suffix(".rs").filter(is_one).filter(is_wanted).map(str::to_owned));
     }
-    ensure!(!names.is_empty(), "no file tests/tests/kernel_*.rs or torture*.rs begins with {only}");
+    ensure!(
+        !names.is_empty(),
+        "no file of tests/tests that loads programs begins with {}",
+        only.join(" or ")
+    );
     let selected = names.iter().flat_map(|name| ["--test", name]);
     let mut tests = programs::build(&["-p", "lb-tests"].into_iter().chain(selected).collect::<Vec<_>>())?;
     tests.sort_by(|a, b| a.name.cmp(&b.name));
@@ -111,7 +119,7 @@ fn on_host(tests: &[Program]) -> Result<Outcome> {
     let began = Instant::now();
     let mut text = String::new();
     let mut good = true;
-    for test in tests {
+    for test in tests.iter().filter(|test| !test.name.starts_with(GUESTS)) {
         let mut command = test.command();
         command.arg("--test-threads=1").env("SIPSTEER_CORPUS", corpus());
         let done = output(&mut command)?;
