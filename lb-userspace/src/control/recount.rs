@@ -31,6 +31,7 @@ const SOON: Duration = Duration::from_secs(7);
 type Zones = BTreeMap<u16, u16>;
 
 /// A look at all dialogs that is under way.
+#[derive(Debug)]
 struct Running {
     /// What it is about.
     zones: Zones,
@@ -38,18 +39,13 @@ struct Running {
 }
 
 /// The looks and what came of them.
+#[derive(Debug)]
 pub(super) struct Recounting {
     due: Instant,
     running: Option<Running>,
     recounts: Recounts,
     /// See [`Recounting::corrected`].
     corrected: BTreeMap<u16, u64>,
-}
-
-impl std::fmt::Debug for Recounting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Recounting")
-    }
 }
 
 impl Recounting {

@@ -228,31 +228,44 @@ mod tests {
         }
     }
 
-    /// Looks at a table of a thousand parts while calls come and go in it, each at a moment and in a part of its own. The
-    /// counter is too high by `wrong`.
-    fn looked(chance: &mut Chance, there: u64, begins: u64, ends: u64, wrong: i64) -> Look {
+    /// Looks at a table of a thousand parts while calls come and go in it, each at a moment and in a part of its own, and some
+    /// give their channel back and take it again, which nobody counts. The counter is too high by `wrong`.
+    fn looked(chance: &mut Chance, begins: u64, ends: u64, again: u64, wrong: i64) -> Look {
         // A call that begins is seen if its part is still to come, one that ends if its part has been passed.
         let mut seen = |count: u64, passed: bool| {
             let is_seen = |_: &u64| (chance.below(1000) < chance.below(1000)) == passed;
             (0..count).filter(is_seen).count() as u64
         };
-        let channels = there.saturating_add_signed(wrong);
+        const THERE: u64 = 50_000;
+        let channels = THERE.saturating_add_signed(wrong);
         Look {
             before: Counted { begun: 0, channels },
             after: Counted { begun: begins, channels: channels + begins - ends },
-            held: there - ends + seen(begins, false) + seen(ends, true),
+            held: THERE - ends - again + seen(begins + again, false) + seen(ends + again, true),
         }
     }
 
     #[test]
     fn traffic_alone_corrects_nothing_and_what_is_wrong_is_never_overdone() {
         let mut chance = Chance(7);
-        for (rate, wrong) in [(0, 0), (3, 0), (50, 0), (1000, 0), (3, 40), (50, 90), (1000, 900), (50, -90)] {
+        for (rate, again, wrong) in [
+            (0, 0, 0),
+            (3, 0, 0),
+            (50, 0, 0),
+            (50, 50, 0),
+            (1000, 0, 0),
+            (1000, 1000, 0),
+            (3, 3, 40),
+            (50, 0, 90),
+            (50, 50, -90),
+            (1000, 0, 900),
+            (1000, 1000, 900),
+        ] {
             let mut corrected = 0;
             let mut recounts = Recounts::default();
             for _ in 0..3000 {
                 let (begins, ends) = (rate + chance.below(rate / 4 + 1), rate + chance.below(rate / 4 + 1));
-                let look = looked(&mut chance, 5000, begins, ends, wrong + corrected);
+                let look = looked(&mut chance, begins, ends, again, wrong + corrected);
                 corrected += recounts.note(&[(ONE, look)].into()).get(&ONE).copied().unwrap_or(0);
                 assert!(corrected.signum() * wrong.signum() <= 0, "{rate}: {corrected} of {wrong}");
                 assert!(corrected.abs() <= wrong.abs(), "{rate}: {corrected} of {wrong}");
