@@ -189,17 +189,24 @@ fn commands_say_the_same_from_elsewhere() -> Result<()> {
         &["backend", "list", "--zone", "nowhere"],
         &["dialog", "show", "two words"],
     ] {
-        let (status, mut there) = from_elsewhere(command)?;
-        let here = bench.ask(&[command, &["--json"]].concat())?;
-        let mut document: Value = serde_json::from_str(&here.stdout)?;
-        for document in [&mut there, &mut document] {
-            let document = document.as_object_mut().context("an object")?;
-            // Nobody was asked for its name where it failed.
-            ["at", "node"].iter().for_each(|key| drop(document.remove(*key)));
-            // What goes on meanwhile: packets of the neighbour discovery, and time.
-            ["verdicts", "explanation"].iter().for_each(|key| drop(document.remove(*key)));
-        }
-        assert_eq!((status, &there), (here.status, &document), "{command:?}");
+        // Between the two, a second may end that something counts in.
+        let mut both = None;
+        wait_until("both say the same", PATIENCE, || {
+            let (status, mut there) = from_elsewhere(command)?;
+            let said = bench.ask(&[command, &["--json"]].concat())?;
+            let mut here: Value = serde_json::from_str(&said.stdout)?;
+            for document in [&mut there, &mut here] {
+                let document = document.as_object_mut().context("an object")?;
+                // Nobody was asked for its name where it failed.
+                ["at", "node"].iter().for_each(|key| drop(document.remove(*key)));
+                // What goes on meanwhile: packets of the neighbour discovery, and time.
+                ["verdicts", "explanation"].iter().for_each(|key| drop(document.remove(*key)));
+            }
+            let same = (status, &there) == (said.status, &here);
+            both = Some((there, here));
+            Ok(same)
+        })
+        .with_context(|| format!("{command:?}: {both:?}"))?;
     }
     let text = remote.ask("read-token", "ca.pem", &["status", "--brief"])?.stdout;
     ensure!(text.starts_with("sipsteer ") && text.contains(" on lb1: "), "{text}");
