@@ -34,8 +34,8 @@ use std::{
     time::Duration,
 };
 
-/// How long the daemon may take until it steers.
-const START: Duration = Duration::from_secs(20);
+/// How long the daemon may take until it steers: some seconds where the kernel is emulated.
+const START: Duration = Duration::from_secs(60);
 
 /// Names the daemon's binary where there is no cargo to build it.
 pub const BINARY: &str = "SIPSTEER_BINARY";

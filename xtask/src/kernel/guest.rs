@@ -66,8 +66,7 @@ fn wait(child: &mut Child, patience: Duration) -> bool {
 
 /// What the tests may look at, as shell.
 fn environment(tests: &[Program]) -> Result<String> {
-    let mut text =
-        format!("export SIPSTEER_CORPUS='{}' SIPSTEER_EMULATED=1 RUST_BACKTRACE=0\n", corpus().display());
+    let mut text = format!("export SIPSTEER_CORPUS='{}' RUST_BACKTRACE=0\n", corpus().display());
     if let Some(ci) = env::var_os("CI") {
         text += &format!("export CI='{}'\n", ci.display());
     }
