@@ -108,6 +108,25 @@ impl Daemon {
         }
     }
 
+    /// The interfaces that the program is attached to, as they are known now.
+    fn held_links(&self) -> Vec<(String, Link)> {
+        let link =
+            |a: &Attachment| Some((a.interface.clone(), self.neighbours.link_by_index(a.ifindex)?.clone()));
+        self.attachments.iter().filter_map(link).collect()
+    }
+
+    /// Tells what has changed since: whoever reads the interfaces anew is ahead of the kernel's messages, which bring nothing
+    /// new then.
+    fn tell_changes(&self, since: &[(String, Link)]) {
+        for (interface, before) in since {
+            if let Some(link) = self.neighbours.link_by_index(before.ifindex)
+                && link != before
+            {
+                self.tell_change(interface, before, link);
+            }
+        }
+    }
+
     fn tell_gone(&self, interface: &str) {
         let pinned = attach::pinned_link(&self.options.places.pins, interface);
         match pinned {
@@ -188,14 +207,19 @@ impl Daemon {
 
     /// Draws the conclusions of what happened to the network.
     pub(super) async fn settle(&mut self) {
+        let before = self.held_links();
         self.follow_interfaces().await;
         let changes = self.neighbours.settle().await;
+        self.tell_changes(&before);
         self.write_next_hops(changes);
     }
 
     /// Reads the network anew and has the kernel confirm the neighbours.
     pub(super) async fn refresh_neighbours(&mut self) {
-        match self.neighbours.refresh().await {
+        let before = self.held_links();
+        let refreshed = self.neighbours.refresh().await;
+        self.tell_changes(&before);
+        match refreshed {
             Ok(changes) => self.write_next_hops(changes),
             Err(e) => tracing::error!("{}", netlink_failure(&e)),
         }
